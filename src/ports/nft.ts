@@ -1,0 +1,36 @@
+/** nftables of one network namespace. */
+export interface Nft {
+  /**
+   * Runs the text as one transaction: all of it or nothing.
+   * @throws NftError
+   */
+  apply(transaction: string): Promise<void>
+  /** The text of one table as `nft list table` prints it, or undefined where there is none. */
+  listTable(family: 'ip' | 'ip6' | 'inet' | 'netdev' | 'bridge', name: string): Promise<string | undefined>
+}
+
+export class NftError extends Error {
+  override readonly name = 'NftError'
+  readonly code: 'not-installed' | 'not-permitted' | 'refused'
+
+  constructor(code: NftError['code'], message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Remembers the transactions; refuses on demand. */
+export class FakeNft implements Nft {
+  readonly transactions: string[] = []
+  refuse: NftError | undefined
+
+  apply(transaction: string): Promise<void> {
+    if (this.refuse !== undefined) return Promise.reject(this.refuse)
+    this.transactions.push(transaction)
+    return Promise.resolve()
+  }
+
+  listTable(): Promise<string | undefined> {
+    return Promise.resolve(undefined)
+  }
+}
