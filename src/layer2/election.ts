@@ -1,0 +1,205 @@
+import type { Ip } from '../addr/ip.ts'
+import type { EndpointNodes } from '../config/endpointslice.ts'
+import type { Config, L2Advertisement } from '../config/model.ts'
+import { EXCLUDE_LABEL, type NodeFacts } from '../config/nodes.ts'
+import { matchesAny } from '../config/selectors.ts'
+import type { ServiceFacts } from '../config/services.ts'
+import { DigestOrder, digestOrder } from './digest-order.ts'
+
+/**
+ * Who answers for the addresses of a Service at layer 2: MetalLB's election (rules L-1 to L-9), so that a
+ * migration moves nothing. Every node works it out for itself from the same facts; nobody votes.
+ */
+export type ElectionInput = {
+  readonly service: ServiceFacts
+  /** The addresses to announce, in status order; the first one decides (L-7). */
+  readonly ips: readonly Ip[]
+  /** The L2 advertisements of the pool that the addresses are from: see {@link advertisementsOfPool}. */
+  readonly advertisements: readonly L2Advertisement[]
+  readonly nodes: ReadonlyMap<string, NodeFacts>
+  /** Endpoints of the Service that can serve (2.6). */
+  readonly endpoints: EndpointNodes
+  /** Nodes with {@link EXCLUDE_LABEL} stay candidates. */
+  readonly ignoreExcludeLabel?: boolean
+}
+
+/** Why nobody announces a Service. */
+export type NotAnnouncedReason =
+  | 'noIPAllocated'
+  | 'noMatchingAdvertisement' // no L2 advertisement of the pool matches the Service (L-2)
+  | 'sharedIPWithServiceSelector' // it may share its address, and a matching advertisement selects Services (L-3, S-8)
+  | 'noEndpoints' // nothing can serve, on any node (E-2)
+  | 'noCandidates' // every node was refused, each for its own reason
+
+/** Why a node is no candidate. */
+export type NotEligibleReason =
+  | 'noMatchingAdvertisement' // in the node set of no matching advertisement (L-4, L-5)
+  | 'notAlive'
+  | 'networkUnavailable'
+  | 'excludedByLabel'
+  | 'noLocalEndpoints' // externalTrafficPolicy Local without an endpoint there (L-6)
+  | NotAnnouncedReason
+
+export type Candidate = {
+  readonly node: string
+  readonly eligible: boolean
+  /** 0 is the owner; null when not eligible. */
+  readonly rank: number | null
+  /** Sum of the preference weights (L-7); higher goes first. */
+  readonly score: number
+  readonly reason: NotEligibleReason | null
+  /** Where this node answers if it is the owner: no part of the election (L-11). */
+  readonly interfaces: 'all' | readonly string[]
+}
+
+export type Election = {
+  readonly owner: string | null
+  /** null exactly when there is an owner. */
+  readonly reason: NotAnnouncedReason | null
+  /** Of the owner; empty without one. */
+  readonly interfaces: 'all' | readonly string[]
+  /** Every known node: the eligible ones by rank, then the others by name. */
+  readonly candidates: readonly Candidate[]
+}
+
+/** The advertisements that cover a pool, in name order. */
+export function advertisementsOfPool(config: Config, pool: string): readonly L2Advertisement[] {
+  return config.l2Advertisements.filter(advertisement => advertisement.pools.has(pool))
+}
+
+/** The advertisements among these that match the Service's labels (L-2). */
+export function advertisementsForService(
+  advertisements: readonly L2Advertisement[],
+  service: Pick<ServiceFacts, 'labels'>,
+): readonly L2Advertisement[] {
+  return advertisements.filter(advertisement => matchesAny(advertisement.serviceSelectors, service.labels))
+}
+
+/** The interfaces on which a node answers: those of the advertisements that include it, together. */
+export function interfacesFor(
+  matching: readonly L2Advertisement[],
+  node: string,
+): 'all' | readonly string[] {
+  const names = new Set<string>()
+  for (const advertisement of matching) {
+    if (!advertisement.nodes.has(node)) continue
+    if (advertisement.interfaces === 'all') return 'all'
+    for (const name of advertisement.interfaces) names.add(name)
+  }
+  return [...names].sort()
+}
+
+/**
+ * The nodes that would answer, best first, were all of them alive. The owner is the first of them that is alive,
+ * so losing a node needs no new ranking: removing one never changes the order of the others (L-9).
+ *
+ * A reason when nobody may answer, whoever is alive.
+ */
+export type Ranking =
+  | { readonly nodes: readonly string[]; readonly reason: null }
+  | { readonly nodes: readonly []; readonly reason: NotAnnouncedReason }
+
+/** `order` remembers digests between calls: give the same one for every Service. */
+export function rankCandidates(input: ElectionInput, order?: DigestOrder): Ranking {
+  const obstacle = serviceObstacle(input)
+  if (obstacle !== null) return { nodes: [], reason: obstacle }
+  const matching = advertisementsForService(input.advertisements, input.service)
+  const eligible = new Set<string>()
+  for (const advertisement of matching) {
+    for (const node of advertisement.nodes) {
+      if (nodeObstacle(input, node) === null) eligible.add(node)
+    }
+  }
+  if (eligible.size === 0) return { nodes: [], reason: 'noCandidates' }
+  return { nodes: rank(input, matching, eligible, order), reason: null }
+}
+
+/** The whole election with its reasons. `alive` names the living nodes. */
+export function elect(
+  input: ElectionInput & { readonly alive: ReadonlySet<string> | 'all' },
+  order?: DigestOrder,
+): Election {
+  const matching = advertisementsForService(input.advertisements, input.service)
+  const obstacle = serviceObstacle(input)
+  const eligible = new Set<string>()
+  const others: Candidate[] = []
+  for (const node of [...input.nodes.keys()].sort()) {
+    const covered = matching.some(advertisement => advertisement.nodes.has(node))
+    const reason: NotEligibleReason | null =
+      obstacle ??
+      (!covered
+        ? 'noMatchingAdvertisement'
+        : input.alive !== 'all' && !input.alive.has(node)
+          ? 'notAlive'
+          : nodeObstacle(input, node))
+    if (reason === null) eligible.add(node)
+    else {
+      const [score, interfaces] = [scoreOf(matching, node), interfacesFor(matching, node)]
+      others.push({ node, eligible: false, rank: null, score, reason, interfaces })
+    }
+  }
+  const candidates = rank(input, matching, eligible, order).map(
+    (node, index): Candidate => ({
+      node,
+      eligible: true,
+      rank: index,
+      score: scoreOf(matching, node),
+      reason: null,
+      interfaces: interfacesFor(matching, node),
+    }),
+  )
+  const [owner] = candidates
+  return {
+    owner: owner?.node ?? null,
+    reason: owner === undefined ? (obstacle ?? 'noCandidates') : null,
+    interfaces: owner?.interfaces ?? [],
+    candidates: [...candidates, ...others],
+  }
+}
+
+/** What stops a Service on every node alike. */
+function serviceObstacle(input: ElectionInput): NotAnnouncedReason | null {
+  if (input.ips.length === 0) return 'noIPAllocated'
+  const matching = advertisementsForService(input.advertisements, input.service)
+  if (matching.length === 0) return 'noMatchingAdvertisement'
+  if (
+    input.service.annotations.hasSharingKey &&
+    matching.some(advertisement => advertisement.serviceSelectors.length > 0)
+  ) {
+    return 'sharedIPWithServiceSelector'
+  }
+  return input.endpoints.any ? null : 'noEndpoints'
+}
+
+/** What stops a node that a matching advertisement includes (L-5, L-6). A node without facts counts as available. */
+function nodeObstacle(input: ElectionInput, name: string): NotEligibleReason | null {
+  const node = input.nodes.get(name)
+  if (node?.networkUnavailable === true) return 'networkUnavailable'
+  if (node !== undefined && input.ignoreExcludeLabel !== true && Object.hasOwn(node.labels, EXCLUDE_LABEL)) {
+    return 'excludedByLabel'
+  }
+  const needsLocal = input.service.externalTrafficPolicy === 'Local'
+  return needsLocal && !input.endpoints.nodes.has(name) ? 'noLocalEndpoints' : null
+}
+
+/** Score first, digest second (L-7). */
+function rank(
+  input: ElectionInput,
+  matching: readonly L2Advertisement[],
+  eligible: ReadonlySet<string>,
+  order: DigestOrder | undefined,
+): readonly string[] {
+  const address = input.ips[0]
+  if (address === undefined || eligible.size === 0) return []
+  const byDigest = order === undefined ? digestOrder(address, eligible) : order.sort(address, eligible)
+  if (matching.every(advertisement => advertisement.scores.size === 0)) return byDigest
+  const scores = new Map(byDigest.map(node => [node, scoreOf(matching, node)]))
+  // Array sort is stable: equal scores keep the order of their digests.
+  return byDigest.sort((a, b) => (scores.get(b) ?? 0) - (scores.get(a) ?? 0))
+}
+
+function scoreOf(matching: readonly L2Advertisement[], node: string): number {
+  let score = 0
+  for (const advertisement of matching) score += advertisement.scores.get(node) ?? 0
+  return score
+}
