@@ -28,9 +28,9 @@ function testFiles(folder) {
 
 const LANES = {
   unit: () =>
-    [...testFiles(join(dist, 'src')), ...testFiles(join(dist, 'test'))].filter(
-      file => !/[/\\]test[/\\](netns|lab)[/\\]/.test(file),
-    ),
+    ['src', 'test', 'bench']
+      .flatMap(folder => testFiles(join(dist, folder)))
+      .filter(file => !/[/\\]test[/\\](netns|lab)[/\\]/.test(file)),
   netns: () => testFiles(join(dist, 'test/netns')),
   lab: () => testFiles(join(dist, 'test/lab')),
 }

@@ -1,0 +1,304 @@
+import { type Ip, isIpv6, solicitedNodeGroup } from '../addr/ip.ts'
+import * as membership from '../membership/machine.ts'
+import type { Clock, Ms } from '../ports/clock.ts'
+import type { Datagram } from '../ports/datagram.ts'
+import type { Links } from '../ports/links.ts'
+import type { Log } from '../ports/log.ts'
+import type { MulticastGroups } from '../ports/multicast.ts'
+import type { PacketSocket, PacketSockets } from '../ports/packet-socket.ts'
+import * as layer2 from './machine.ts'
+import { announcingNics, canHearPeers } from './nics.ts'
+import type { Because, OwnedChange, ReflexCommand, ReflexReport } from './reflex.ts'
+
+export type ReflexPorts = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly links: Links
+  readonly packetSockets: PacketSockets
+  readonly groups: MulticastGroups
+  /** For heartbeats; sends to IPv4 and IPv6 peers alike. */
+  readonly datagram: Datagram
+  readonly report: (report: ReflexReport) => void
+}
+
+export type ReflexOptions = membership.MembershipOptions & { readonly excludedInterfaces: readonly RegExp[] }
+
+/** An interface whose sockets could not be opened is tried again after this time. */
+const REOPEN_AFTER_MS = 1000
+
+/**
+ * Runs the membership and the layer-2 machine over the ports: frames, heartbeats, interface changes and deadlines in;
+ * frames, heartbeats and reports out. All of it in one thread that never waits.
+ */
+export class Reflex {
+  readonly #ports: ReflexPorts
+  readonly #excluded: readonly RegExp[]
+  readonly #membership: membership.Membership
+  readonly #layer2 = layer2.createLayer2()
+  readonly #sockets = new Map<string, PacketSocket>()
+  readonly #groups = new Map<string, { readonly interfaceIndex: number; users: number; close: () => void }>()
+  readonly #addressCounters = new Map<Ip, { requests: number; replies: number; announcements: number }>()
+  readonly #dropped = new Map<string, number>()
+  #heartbeatsSent = 0
+  #heartbeatsReceived = 0
+  #framesLostBefore = 0
+  #worstLatenessMs: Ms = 0
+  #self: Ip | undefined
+  #cancelTimer: () => void = () => {}
+  #cancelReopen: (() => void) | undefined
+  #closed = false
+
+  constructor(options: ReflexOptions, ports: ReflexPorts) {
+    this.#ports = ports
+    this.#excluded = options.excludedInterfaces
+    this.#membership = membership.createMembership(options)
+    ports.links.onChange(() => this.#linksChanged())
+    this.#linksChanged()
+  }
+
+  command(command: ReflexCommand): void {
+    if (this.#closed) return
+    const now = this.#ports.clock.now()
+    switch (command.type) {
+      case 'peers':
+        this.#self = command.self
+        this.#runMembership({ type: 'peers', peers: command.peers, now })
+        break
+      case 'key':
+        this.#runMembership({ type: 'key', key: command.key, now })
+        break
+      case 'plan':
+        this.#runLayer2({ type: 'plan', set: command.set, remove: command.remove, now }, { type: 'plan' })
+        for (const ip of command.remove) this.#addressCounters.delete(ip)
+        break
+      case 'drain':
+        this.#runMembership({ type: 'leave', now })
+        this.#runLayer2({ type: 'drain', patienceMs: command.patienceMs, now }, { type: 'drain' })
+        break
+      case 'count':
+        this.#reportCounters()
+        return
+    }
+    this.#arm()
+  }
+
+  datagram(payload: Uint8Array): void {
+    if (this.#closed) return
+    this.#heartbeatsReceived++
+    this.#runMembership({ type: 'datagram', payload, now: this.#ports.clock.now() })
+    this.#arm()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#cancelTimer()
+    this.#cancelReopen?.()
+    for (const socket of this.#sockets.values()) socket.close()
+    for (const group of this.#groups.values()) group.close()
+    this.#sockets.clear()
+    this.#groups.clear()
+  }
+
+  #arm(): void {
+    this.#cancelTimer()
+    const due = Math.min(membership.nextDeadline(this.#membership), layer2.nextDeadline(this.#layer2))
+    if (due === Number.POSITIVE_INFINITY) return
+    const { clock } = this.#ports
+    this.#cancelTimer = clock.after(due - clock.now(), () => {
+      const now = clock.now()
+      this.#worstLatenessMs = Math.max(this.#worstLatenessMs, now - due)
+      this.#runMembership({ type: 'tick', now })
+      this.#runLayer2({ type: 'tick', now }, { type: 'drain' })
+      this.#arm()
+    })
+  }
+
+  #runMembership(event: membership.Event): void {
+    for (const effect of membership.step(this.#membership, event)) {
+      switch (effect.type) {
+        case 'send':
+          this.#heartbeatsSent++
+          this.#ports.datagram.send(effect.payload, effect.to)
+          break
+        case 'peer-changed': {
+          const silentMs = effect.at - effect.lastHeardAt
+          const down = effect.to === 'dead' || effect.to === 'left'
+          this.#runLayer2(
+            { type: 'peer', node: effect.node, down, now: effect.at },
+            { type: 'peer', node: effect.node, status: effect.to, silentMs },
+          )
+          this.#ports.report({ type: 'peer', node: effect.node, from: effect.from, to: effect.to, silentMs })
+          break
+        }
+        case 'was-away':
+          this.#ports.log.warn('reflex-was-away', { forMs: Math.round(effect.forMs) })
+          break
+        case 'dropped':
+          this.#countDrop(`heartbeat-${effect.why}`)
+          break
+      }
+    }
+  }
+
+  #runLayer2(event: layer2.Event, because: Because): void {
+    const changes: OwnedChange[] = []
+    for (const effect of layer2.step(this.#layer2, event)) {
+      switch (effect.type) {
+        case 'send':
+          this.#send(effect)
+          break
+        case 'request':
+          this.#counters(effect.ip).requests++
+          break
+        case 'owned': {
+          const { ip, services, owned } = effect
+          changes.push({ ip, services, owned, atWallMs: this.#ports.clock.wallNow(), because })
+          break
+        }
+        case 'join':
+          this.#join(effect.interfaceIndex, effect.ip)
+          break
+        case 'leave':
+          this.#leave(effect.interfaceIndex, effect.ip)
+          break
+        case 'drained':
+          this.#ports.report({ type: 'drained' })
+          break
+        case 'dropped':
+          this.#countDrop(`frame-${effect.why}`)
+          break
+      }
+    }
+    if (changes.length > 0) this.#ports.report({ type: 'owned', changes })
+  }
+
+  #send(effect: layer2.Effect & { type: 'send' }): void {
+    const protocol = isIpv6(effect.ip) ? 'nd' : 'arp'
+    if (this.#sockets.get(`${effect.interfaceIndex} ${protocol}`)?.send(effect.frame) !== true) return
+    const counters = this.#counters(effect.ip)
+    if (effect.kind === 'reply') counters.replies++
+    else counters.announcements++
+  }
+
+  #linksChanged(): void {
+    if (this.#closed) return
+    const links = [...this.#ports.links.current().values()]
+    const now = this.#ports.clock.now()
+    this.#runMembership({ type: 'link', usable: canHearPeers(links, this.#self), now })
+    const nics = announcingNics(links, this.#excluded)
+    this.#openSockets(nics)
+    this.#runLayer2({ type: 'nics', nics, now }, { type: 'interfaces' })
+    this.#arm()
+  }
+
+  /** One ARP and one NDP socket for each interface that needs it; those of interfaces that went away are closed. */
+  #openSockets(nics: readonly layer2.Nic[]): void {
+    const wanted = new Map<string, { index: number; protocol: 'arp' | 'nd' }>()
+    for (const nic of nics) {
+      if (nic.arp) wanted.set(`${nic.index} arp`, { index: nic.index, protocol: 'arp' })
+      if (nic.linkLocal !== undefined) wanted.set(`${nic.index} nd`, { index: nic.index, protocol: 'nd' })
+    }
+    for (const [key, socket] of this.#sockets) {
+      if (wanted.has(key)) continue
+      this.#framesLostBefore += socket.stats().dropped
+      socket.close()
+      this.#sockets.delete(key)
+    }
+    const present = new Set(nics.map(nic => nic.index))
+    for (const [key, group] of this.#groups) {
+      if (present.has(group.interfaceIndex)) continue
+      group.close()
+      this.#groups.delete(key)
+    }
+    for (const [key, { index, protocol }] of wanted) {
+      if (this.#sockets.has(key)) continue
+      try {
+        const socket = this.#ports.packetSockets.open({
+          interfaceIndex: index,
+          protocol,
+          onFrame: frame => this.#frame(index, frame),
+          onError: error => {
+            this.#sockets.delete(key)
+            this.#ports.log.warn('packet-socket-failed', { interfaceIndex: index, protocol, error })
+            this.#reopenLater()
+          },
+        })
+        this.#sockets.set(key, socket)
+      } catch (error) {
+        this.#ports.log.warn('packet-socket-refused', { interfaceIndex: index, protocol, error })
+        this.#reopenLater()
+      }
+    }
+  }
+
+  #reopenLater(): void {
+    this.#cancelReopen ??= this.#ports.clock.after(REOPEN_AFTER_MS, () => {
+      this.#cancelReopen = undefined
+      if (!this.#closed)
+        this.#openSockets(announcingNics(this.#ports.links.current().values(), this.#excluded))
+    })
+  }
+
+  #frame(interfaceIndex: number, frame: Uint8Array): void {
+    this.#runLayer2({ type: 'frame', interfaceIndex, frame, now: this.#ports.clock.now() }, { type: 'drain' })
+  }
+
+  /** Several addresses may share one solicited-node group. */
+  #join(interfaceIndex: number, ip: Ip): void {
+    if (!isIpv6(ip)) return
+    const group = solicitedNodeGroup(ip)
+    const key = `${interfaceIndex} ${group}`
+    const known = this.#groups.get(key)
+    if (known !== undefined) {
+      known.users++
+      return
+    }
+    try {
+      const membership = this.#ports.groups.join(interfaceIndex, group)
+      this.#groups.set(key, { interfaceIndex, users: 1, close: () => membership.close() })
+    } catch (error) {
+      this.#ports.log.warn('group-join-refused', { interfaceIndex, group, error })
+    }
+  }
+
+  #leave(interfaceIndex: number, ip: Ip): void {
+    if (!isIpv6(ip)) return
+    const key = `${interfaceIndex} ${solicitedNodeGroup(ip)}`
+    const known = this.#groups.get(key)
+    if (known === undefined) return
+    known.users--
+    if (known.users > 0) return
+    known.close()
+    this.#groups.delete(key)
+  }
+
+  #counters(ip: Ip): { requests: number; replies: number; announcements: number } {
+    let counters = this.#addressCounters.get(ip)
+    if (counters === undefined) {
+      counters = { requests: 0, replies: 0, announcements: 0 }
+      this.#addressCounters.set(ip, counters)
+    }
+    return counters
+  }
+
+  #countDrop(why: string): void {
+    this.#dropped.set(why, (this.#dropped.get(why) ?? 0) + 1)
+  }
+
+  #reportCounters(): void {
+    let framesLost = this.#framesLostBefore
+    for (const socket of this.#sockets.values()) framesLost += socket.stats().dropped
+    this.#ports.report({
+      type: 'counters',
+      counters: {
+        addresses: [...this.#addressCounters].map(([ip, counters]) => ({ ip, ...counters })),
+        dropped: Object.fromEntries(this.#dropped),
+        heartbeatsSent: this.#heartbeatsSent,
+        heartbeatsReceived: this.#heartbeatsReceived,
+        framesLost,
+        worstLatenessMs: this.#worstLatenessMs,
+      },
+    })
+    this.#worstLatenessMs = 0
+  }
+}

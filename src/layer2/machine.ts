@@ -1,0 +1,328 @@
+import { type Ip, type Ipv6, isIpv4 } from '../addr/ip.ts'
+import type { Mac } from '../addr/mac.ts'
+import type { Ms } from '../ports/clock.ts'
+import { announcementFrames, answerFrame, type Heard, hear } from './frames.ts'
+
+/**
+ * Answers ARP and NDP for the addresses that this node owns, and announces them when it takes them over.
+ *
+ * The main thread plans (who are the candidates, in which order); this machine only knows, for each address, who goes
+ * ahead of this node. It owns an address when all of those are down, so a takeover needs neither the API server nor
+ * the main thread. Rules L-20 to L-26 of MetalLB's layer-2 mode.
+ */
+export type Vip = {
+  readonly ip: Ip
+  /** One per Service that holds the address; this node owns the address if it owns any of them (L-26). */
+  readonly claims: readonly Claim[]
+}
+
+export type Claim = {
+  /** `namespace/name` */
+  readonly service: string
+  /** The candidates that go before this node, in the order of the election. Empty: this node is the first. */
+  readonly ahead: readonly string[]
+  /** More go before than are listed: this node takes over only by a new plan. */
+  readonly truncated: boolean
+  /** Names of the interfaces to answer and announce on (L-21). */
+  readonly interfaces: 'all' | readonly string[]
+}
+
+/** An interface with a carrier that may carry announcements. */
+export type Nic = {
+  readonly index: number
+  readonly name: string
+  readonly mac: Mac
+  readonly arp: boolean
+  /** Source of neighbour advertisements; undefined: no NDP on this interface (L-20). */
+  readonly linkLocal: Ipv6 | undefined
+}
+
+export type Event =
+  | { readonly type: 'plan'; readonly set: readonly Vip[]; readonly remove: readonly Ip[]; readonly now: Ms }
+  | { readonly type: 'nics'; readonly nics: readonly Nic[]; readonly now: Ms }
+  | { readonly type: 'peer'; readonly node: string; readonly down: boolean; readonly now: Ms }
+  | { readonly type: 'frame'; readonly interfaceIndex: number; readonly frame: Uint8Array; readonly now: Ms }
+  | { readonly type: 'tick'; readonly now: Ms }
+  /** Gives everything up: keeps answering until the next owner has announced itself, or for `patienceMs`. */
+  | { readonly type: 'drain'; readonly patienceMs: Ms; readonly now: Ms }
+
+export type Drop =
+  | 'undecodable'
+  | 'not-a-question'
+  | 'not-our-address'
+  | 'not-on-this-interface'
+  | 'not-to-us'
+  | 'duplicate-address-probe'
+
+export type Effect =
+  | {
+      readonly type: 'send'
+      readonly interfaceIndex: number
+      readonly frame: Uint8Array
+      readonly ip: Ip
+      readonly kind: 'reply' | 'announcement'
+    }
+  | { readonly type: 'request'; readonly ip: Ip }
+  | {
+      readonly type: 'owned'
+      readonly ip: Ip
+      readonly services: readonly string[]
+      readonly owned: boolean
+      readonly at: Ms
+    }
+  | { readonly type: 'join' | 'leave'; readonly interfaceIndex: number; readonly ip: Ipv6 }
+  | { readonly type: 'drained'; readonly at: Ms }
+  | { readonly type: 'dropped'; readonly why: Drop }
+
+/** L-24: rounds at once and then every 1.1 s while less than 5 s have passed. */
+const ROUND_EVERY_MS = 1100
+const ROUNDS_FOR_MS = 5000
+
+type VipState = {
+  vip: Vip
+  owned: boolean
+  /** No round after this; the next one is due at `nextRoundAt`. */
+  roundsUntil: Ms
+  nextRoundAt: Ms
+}
+
+export type Layer2 = {
+  readonly vips: Map<Ip, VipState>
+  /** Owned addresses whose rounds are not over. */
+  readonly announcing: Set<Ip>
+  readonly down: Set<string>
+  readonly nics: Map<number, Nic>
+  draining: { until: Ms; readonly left: Set<Ip> } | undefined
+}
+
+export function createLayer2(): Layer2 {
+  return { vips: new Map(), announcing: new Set(), down: new Set(), nics: new Map(), draining: undefined }
+}
+
+/** Deterministic: the same machine and event give the same machine and effects. The machine is changed in place. */
+export function step(m: Layer2, event: Event): Effect[] {
+  switch (event.type) {
+    case 'plan':
+      return onPlan(m, event.set, event.remove, event.now)
+    case 'nics':
+      return onNics(m, event.nics, event.now)
+    case 'peer':
+      return onPeer(m, event.node, event.down, event.now)
+    case 'frame':
+      return onFrame(m, event.interfaceIndex, event.frame, event.now)
+    case 'tick':
+      return onTick(m, event.now)
+    case 'drain': {
+      const left = new Set([...m.vips.values()].filter(state => state.owned).map(state => state.vip.ip))
+      m.draining = { until: event.now + event.patienceMs, left }
+      m.announcing.clear()
+      return left.size === 0 ? [{ type: 'drained', at: event.now }] : []
+    }
+  }
+}
+
+/** When the driver owes the next tick. */
+export function nextDeadline(m: Layer2): Ms {
+  let next =
+    m.draining !== undefined && m.draining.left.size > 0 ? m.draining.until : Number.POSITIVE_INFINITY
+  for (const ip of m.announcing) next = Math.min(next, m.vips.get(ip)?.nextRoundAt ?? next)
+  return next
+}
+
+function onPlan(m: Layer2, set: readonly Vip[], remove: readonly Ip[], now: Ms): Effect[] {
+  const effects: Effect[] = []
+  for (const ip of remove) {
+    const state = m.vips.get(ip)
+    if (state === undefined) continue
+    effects.push(...release(m, state, now))
+    m.vips.delete(ip)
+    m.draining?.left.delete(ip)
+  }
+  for (const vip of set) {
+    const state = m.vips.get(vip.ip)
+    if (state === undefined) {
+      const fresh: VipState = { vip, owned: false, roundsUntil: 0, nextRoundAt: 0 }
+      m.vips.set(vip.ip, fresh)
+      effects.push(...decide(m, fresh, now))
+      continue
+    }
+    const before = state.owned ? nicsOf(m, state) : []
+    state.vip = vip
+    if (!state.owned) {
+      effects.push(...decide(m, state, now))
+      continue
+    }
+    effects.push(...decide(m, state, now))
+    if (!state.owned) continue
+    // Still ours, perhaps on other interfaces.
+    const after = nicsOf(m, state)
+    for (const nic of before) if (!after.includes(nic)) effects.push(...leaveGroup(state, nic))
+    const added = after.filter(nic => !before.includes(nic))
+    for (const nic of added) effects.push(...joinGroup(state, nic))
+    if (added.length > 0) effects.push(...startRounds(m, state, now))
+  }
+  return effects
+}
+
+function onNics(m: Layer2, nics: readonly Nic[], now: Ms): Effect[] {
+  const effects: Effect[] = []
+  const changed = nics.filter(nic => {
+    const known = m.nics.get(nic.index)
+    return (
+      known === undefined ||
+      known.mac !== nic.mac ||
+      known.name !== nic.name ||
+      known.linkLocal !== nic.linkLocal
+    )
+  })
+  m.nics.clear()
+  for (const nic of nics) m.nics.set(nic.index, nic)
+  if (changed.length === 0) return effects
+  for (const state of m.vips.values()) {
+    if (!state.owned) continue
+    const concerned = changed.filter(nic => permits(state, nic))
+    for (const nic of concerned) effects.push(...joinGroup(state, nic))
+    if (concerned.length > 0 && m.draining === undefined) effects.push(...startRounds(m, state, now))
+  }
+  return effects
+}
+
+function onPeer(m: Layer2, node: string, down: boolean, now: Ms): Effect[] {
+  if (m.down.has(node) === down) return []
+  if (down) m.down.add(node)
+  else m.down.delete(node)
+  const effects: Effect[] = []
+  for (const state of m.vips.values()) {
+    const wasOwned = state.owned
+    effects.push(...decide(m, state, now))
+    // Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are.
+    if (!down && wasOwned && state.owned && m.draining === undefined)
+      effects.push(...startRounds(m, state, now))
+  }
+  return effects
+}
+
+/** Makes `owned` true or false as the claims and the nodes that are down say. */
+function decide(m: Layer2, state: VipState, now: Ms): Effect[] {
+  const wins = state.vip.claims.some(claim => !claim.truncated && claim.ahead.every(node => m.down.has(node)))
+  if (wins === state.owned) return []
+  if (!wins) return release(m, state, now)
+  if (m.draining !== undefined) return []
+  state.owned = true
+  const effects: Effect[] = [owned(state, now)]
+  for (const nic of nicsOf(m, state)) effects.push(...joinGroup(state, nic))
+  effects.push(...startRounds(m, state, now))
+  return effects
+}
+
+/** L-27: losing an address sends nothing; the next owner's announcement is the signal. */
+function release(m: Layer2, state: VipState, now: Ms): Effect[] {
+  if (!state.owned) return []
+  state.owned = false
+  m.announcing.delete(state.vip.ip)
+  return [owned(state, now), ...nicsOf(m, state).flatMap(nic => leaveGroup(state, nic))]
+}
+
+function owned(state: VipState, at: Ms): Effect {
+  return {
+    type: 'owned',
+    ip: state.vip.ip,
+    services: state.vip.claims.map(claim => claim.service),
+    owned: state.owned,
+    at,
+  }
+}
+
+function permits(state: VipState, nic: Nic): boolean {
+  if (isIpv4(state.vip.ip) ? !nic.arp : nic.linkLocal === undefined) return false
+  return state.vip.claims.some(claim => claim.interfaces === 'all' || claim.interfaces.includes(nic.name))
+}
+
+function nicsOf(m: Layer2, state: VipState): Nic[] {
+  return [...m.nics.values()].filter(nic => permits(state, nic))
+}
+
+function joinGroup(state: VipState, nic: Nic): Effect[] {
+  const { ip } = state.vip
+  return isIpv4(ip) ? [] : [{ type: 'join', interfaceIndex: nic.index, ip }]
+}
+
+function leaveGroup(state: VipState, nic: Nic): Effect[] {
+  const { ip } = state.vip
+  return isIpv4(ip) ? [] : [{ type: 'leave', interfaceIndex: nic.index, ip }]
+}
+
+function startRounds(m: Layer2, state: VipState, now: Ms): Effect[] {
+  state.roundsUntil = now + ROUNDS_FOR_MS
+  m.announcing.add(state.vip.ip)
+  return round(m, state, now)
+}
+
+function round(m: Layer2, state: VipState, now: Ms): Effect[] {
+  state.nextRoundAt = now + ROUND_EVERY_MS
+  if (state.nextRoundAt >= state.roundsUntil) m.announcing.delete(state.vip.ip)
+  return nicsOf(m, state).flatMap(nic =>
+    announcementFrames(nic, state.vip.ip).map(
+      frame =>
+        ({ type: 'send', interfaceIndex: nic.index, frame, ip: state.vip.ip, kind: 'announcement' }) as const,
+    ),
+  )
+}
+
+function onTick(m: Layer2, now: Ms): Effect[] {
+  if (m.draining !== undefined) {
+    if (m.draining.left.size === 0 || now < m.draining.until) return []
+    // Nobody announced these: stop anyway, the caller has waited long enough.
+    const rest = [...m.draining.left]
+    m.draining.left.clear()
+    return [...rest.flatMap(ip => giveUp(m, ip, now)), { type: 'drained', at: now }]
+  }
+  const effects: Effect[] = []
+  for (const ip of m.announcing) {
+    const state = m.vips.get(ip)
+    if (state !== undefined && now >= state.nextRoundAt) effects.push(...round(m, state, now))
+  }
+  return effects
+}
+
+function giveUp(m: Layer2, ip: Ip, now: Ms): Effect[] {
+  const state = m.vips.get(ip)
+  return state === undefined ? [] : release(m, state, now)
+}
+
+function onFrame(m: Layer2, interfaceIndex: number, frame: Uint8Array, now: Ms): Effect[] {
+  const nic = m.nics.get(interfaceIndex)
+  if (nic === undefined) return [{ type: 'dropped', why: 'not-on-this-interface' }]
+  const heard: Heard = hear(frame)
+  switch (heard.type) {
+    case 'undecodable':
+      return [{ type: 'dropped', why: 'undecodable' }]
+    case 'other':
+      return [{ type: 'dropped', why: 'not-a-question' }]
+    case 'announcement':
+      return onAnnouncement(m, nic, heard.ip, heard.mac, now)
+    case 'question':
+      break
+  }
+  const state = m.vips.get(heard.target)
+  if (state === undefined || !state.owned) return [{ type: 'dropped', why: 'not-our-address' }]
+  if (!heard.toEverybody && heard.destination !== nic.mac) return [{ type: 'dropped', why: 'not-to-us' }]
+  // L-23: without the asker's link-layer address there is nobody to answer to; such is a duplicate-address probe.
+  if (heard.askerMac === undefined) return [{ type: 'dropped', why: 'duplicate-address-probe' }]
+  if (!permits(state, nic)) return [{ type: 'dropped', why: 'not-on-this-interface' }]
+  const reply = answerFrame(nic, heard)
+  return [
+    { type: 'request', ip: heard.target },
+    { type: 'send', interfaceIndex, frame: reply, ip: heard.target, kind: 'reply' },
+  ]
+}
+
+/** Somebody else says that it has the address: while draining, that is the next owner and we are done with it. */
+function onAnnouncement(m: Layer2, nic: Nic, ip: Ip, mac: Mac, now: Ms): Effect[] {
+  if (m.draining === undefined || mac === nic.mac || !m.draining.left.delete(ip)) {
+    return [{ type: 'dropped', why: 'not-a-question' }]
+  }
+  const effects = giveUp(m, ip, now)
+  if (m.draining.left.size === 0) effects.push({ type: 'drained', at: now })
+  return effects
+}

@@ -1,0 +1,268 @@
+import type { Ip } from '../addr/ip.ts'
+import type { Ms } from '../ports/clock.ts'
+import { decodeHeartbeat, encodeHeartbeat, type Heartbeat } from '../wire/heartbeat.ts'
+import { DecodeError } from '../wire/io.ts'
+
+/**
+ * Who is alive, as one node sees it: authenticated UDP heartbeats between the speakers, one machine per node.
+ *
+ *   presumed ──heard──► alive ──silent for deadAfterMs──► dead ──heard──► alive
+ *      │                  └──────────says leaving───────► left ──heard (new epoch)──► alive
+ *      └──silent for deadAfterMs since start──► dead
+ *   alive, dead ──our own link lost or back──► presumed
+ *
+ * A heartbeat proves life only if it is authentic, newer than all before (epoch, then counter), and answers the epoch
+ * that we chose at our start: so a recording of an earlier time, from this peer or to this node, proves nothing.
+ */
+export type PeerStatus = 'presumed' | 'alive' | 'dead' | 'left'
+
+export type Peer = {
+  readonly name: string
+  readonly ip: Ip
+  status: PeerStatus
+  /** When the last proof of life came; when we began to wait, while there was none. */
+  lastHeardAt: Ms
+  /** Highest epoch and, in it, counter heard: all that is not above is old. */
+  epoch: number
+  counter: number
+  /** The run in which it said that it leaves; only a later one brings it back. */
+  leftEpoch: number
+  nextSendAt: Ms
+}
+
+export type MembershipOptions = {
+  readonly self: string
+  /** Of this run of this node: wall-clock milliseconds at start. Raised when a peer remembers a higher one. */
+  readonly epoch: number
+  readonly intervalMs: Ms
+  /** Silence after which a peer is dead. At least two intervals. */
+  readonly deadAfterMs: Ms
+}
+
+export type Drop =
+  | 'undecodable'
+  | 'not-authentic'
+  | 'unknown-sender'
+  | 'not-for-us'
+  | 'old'
+  | 'not-fresh'
+  | 'no-key'
+
+export type Effect =
+  | { readonly type: 'send'; readonly to: Ip; readonly payload: Uint8Array }
+  | {
+      readonly type: 'peer-changed'
+      readonly node: string
+      readonly from: PeerStatus
+      readonly to: PeerStatus
+      readonly lastHeardAt: Ms
+      readonly at: Ms
+    }
+  | { readonly type: 'dropped'; readonly why: Drop }
+  /** We ourselves were away (paused, starved) for this long: nothing was concluded from that silence. */
+  | { readonly type: 'was-away'; readonly forMs: Ms; readonly at: Ms }
+
+export type Event =
+  | { readonly type: 'peers'; readonly peers: readonly { name: string; ip: Ip }[]; readonly now: Ms }
+  | { readonly type: 'key'; readonly key: Uint8Array | undefined; readonly now: Ms }
+  | { readonly type: 'datagram'; readonly payload: Uint8Array; readonly now: Ms }
+  | { readonly type: 'tick'; readonly now: Ms }
+  /** Whether the interface towards the peers has a carrier. Without one, their silence says nothing about them. */
+  | { readonly type: 'link'; readonly usable: boolean; readonly now: Ms }
+  /** Tells all peers, several times over the next intervals, that this node gives up what it owns. */
+  | { readonly type: 'leave'; readonly now: Ms }
+
+/** How many heartbeats say that we leave, so that one lost datagram does not turn an orderly leave into a failure. */
+const LEAVE_REPEATS = 3
+
+/** Owned by one driver; `step` changes it in place because a datagram must not cost a copy of the table of peers. */
+export type Membership = {
+  readonly options: MembershipOptions
+  epoch: number
+  counter: number
+  key: Uint8Array | undefined
+  leaving: boolean
+  leavesOwed: number
+  linkUsable: boolean
+  lastTickAt: Ms | undefined
+  readonly peers: Map<string, Peer>
+}
+
+export function createMembership(options: MembershipOptions): Membership {
+  return {
+    options,
+    epoch: options.epoch,
+    counter: 0,
+    key: undefined,
+    leaving: false,
+    leavesOwed: 0,
+    linkUsable: true,
+    lastTickAt: undefined,
+    peers: new Map(),
+  }
+}
+
+/** Deterministic: the same machine and event give the same machine and effects. */
+export function step(m: Membership, event: Event): Effect[] {
+  switch (event.type) {
+    case 'peers':
+      return onPeers(m, event.peers, event.now)
+    case 'key':
+      m.key = event.key
+      return m.key === undefined ? [] : sendAll(m, event.now)
+    case 'datagram':
+      return onDatagram(m, event.payload, event.now)
+    case 'tick':
+      return onTick(m, event.now)
+    case 'link':
+      return onLink(m, event.usable, event.now)
+    case 'leave':
+      m.leaving = true
+      m.leavesOwed = LEAVE_REPEATS
+      return sendAll(m, event.now)
+  }
+}
+
+/** When the driver owes the next tick. */
+export function nextDeadline(m: Membership): Ms {
+  let next = Number.POSITIVE_INFINITY
+  for (const peer of m.peers.values()) {
+    next = Math.min(next, peer.nextSendAt)
+    if (expires(m, peer)) {
+      next = Math.min(next, peer.lastHeardAt + m.options.deadAfterMs)
+    }
+  }
+  return next
+}
+
+function onPeers(m: Membership, peers: readonly { name: string; ip: Ip }[], now: Ms): Effect[] {
+  const wanted = new Map(peers.filter(peer => peer.name !== m.options.self).map(peer => [peer.name, peer.ip]))
+  for (const [name, peer] of m.peers) {
+    if (!wanted.has(name)) m.peers.delete(name)
+    else if (wanted.get(name) !== peer.ip) m.peers.set(name, { ...peer, ip: wanted.get(name) ?? peer.ip })
+  }
+  for (const [name, ip] of wanted) {
+    if (m.peers.has(name)) continue
+    m.peers.set(name, {
+      name,
+      ip,
+      status: 'presumed',
+      lastHeardAt: now,
+      epoch: 0,
+      counter: 0,
+      leftEpoch: -1,
+      nextSendAt: now,
+    })
+  }
+  return []
+}
+
+function onTick(m: Membership, now: Ms): Effect[] {
+  const effects: Effect[] = []
+  const { intervalMs, deadAfterMs } = m.options
+  const awayMs = m.lastTickAt === undefined ? 0 : now - m.lastTickAt - intervalMs
+  m.lastTickAt = now
+  if (awayMs > deadAfterMs / 2) {
+    // Our own pause looks like everybody's silence: start waiting anew instead of taking what is not ours.
+    for (const peer of m.peers.values()) {
+      if (peer.status === 'alive' || peer.status === 'presumed') peer.lastHeardAt = now
+    }
+    effects.push({ type: 'was-away', forMs: awayMs, at: now })
+  }
+  for (const peer of m.peers.values()) {
+    if (expires(m, peer) && now - peer.lastHeardAt >= deadAfterMs) {
+      effects.push(change(peer, 'dead', now))
+    }
+    if (now >= peer.nextSendAt) effects.push(...send(m, peer, now))
+  }
+  if (m.leaving && m.leavesOwed > 0) m.leavesOwed--
+  return effects
+}
+
+function expires(m: Membership, peer: Peer): boolean {
+  return m.linkUsable && (peer.status === 'alive' || peer.status === 'presumed')
+}
+
+/**
+ * A node whose own link is cut hears nobody: it is the one that is gone. It gives way to everybody (all are presumed
+ * alive again), and when the link returns it waits for them as at its start, before it takes anything.
+ */
+function onLink(m: Membership, usable: boolean, now: Ms): Effect[] {
+  if (m.linkUsable === usable) return []
+  m.linkUsable = usable
+  const effects: Effect[] = []
+  for (const peer of m.peers.values()) {
+    peer.lastHeardAt = now
+    peer.nextSendAt = now
+    if (peer.status === 'dead' || peer.status === 'alive') effects.push(change(peer, 'presumed', now))
+  }
+  return effects
+}
+
+function sendAll(m: Membership, now: Ms): Effect[] {
+  return [...m.peers.values()].flatMap(peer => send(m, peer, now))
+}
+
+function send(m: Membership, peer: Peer, now: Ms): Effect[] {
+  // A late tick skips the beats it missed: sending them now would tell nobody anything.
+  peer.nextSendAt = Math.max(peer.nextSendAt + m.options.intervalMs, now + m.options.intervalMs / 2)
+  if (m.key === undefined || (m.leaving && m.leavesOwed === 0)) return []
+  m.counter++
+  const payload = encodeHeartbeat(
+    {
+      kind: m.leaving ? 'leaving' : 'alive',
+      sender: m.options.self,
+      recipient: peer.name,
+      epoch: m.epoch,
+      counter: m.counter,
+      heardEpoch: peer.epoch,
+    },
+    m.key,
+  )
+  return [{ type: 'send', to: peer.ip, payload }]
+}
+
+function onDatagram(m: Membership, payload: Uint8Array, now: Ms): Effect[] {
+  if (m.key === undefined) return [{ type: 'dropped', why: 'no-key' }]
+  let beat: Heartbeat
+  try {
+    beat = decodeHeartbeat(payload, m.key)
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error
+    return [{ type: 'dropped', why: error.code === 'bad-checksum' ? 'not-authentic' : 'undecodable' }]
+  }
+  if (beat.recipient !== m.options.self) return [{ type: 'dropped', why: 'not-for-us' }]
+  const peer = m.peers.get(beat.sender)
+  if (peer === undefined) return [{ type: 'dropped', why: 'unknown-sender' }]
+  if (beat.epoch < peer.epoch || (beat.epoch === peer.epoch && beat.counter <= peer.counter)) {
+    return [{ type: 'dropped', why: 'old' }]
+  }
+  const newEpoch = beat.epoch > peer.epoch
+  if (beat.heardEpoch !== m.epoch) {
+    // It has not heard this run of ours yet, or remembers one that our clock now puts in the future.
+    if (beat.heardEpoch > m.epoch) {
+      m.epoch = beat.heardEpoch + 1
+      m.counter = 0
+    }
+    if (newEpoch) {
+      peer.epoch = beat.epoch
+      peer.counter = beat.counter
+    }
+    return [{ type: 'dropped', why: 'not-fresh' }, ...(newEpoch ? send(m, peer, now) : [])]
+  }
+  peer.epoch = beat.epoch
+  peer.counter = beat.counter
+  peer.lastHeardAt = now
+  const effects: Effect[] = newEpoch ? send(m, peer, now) : []
+  const status = beat.kind === 'leaving' ? 'left' : 'alive'
+  if (status === 'left') peer.leftEpoch = beat.epoch
+  else if (beat.epoch <= peer.leftEpoch) return effects
+  if (peer.status !== status) effects.push(change(peer, status, now))
+  return effects
+}
+
+function change(peer: Peer, to: PeerStatus, now: Ms): Effect {
+  const from = peer.status
+  peer.status = to
+  return { type: 'peer-changed', node: peer.name, from, to, lastHeardAt: peer.lastHeardAt, at: now }
+}
