@@ -1,0 +1,4 @@
+import type { Random } from '../ports/random.ts'
+
+/** For jitter; not for keys. */
+export const systemRandom: Random = { next: () => Math.random() }
