@@ -105,10 +105,24 @@ export async function blackholeLink(host: string): Promise<void> {
   await mustRun(['bridge', '-n', SWITCH, 'link', 'set', 'dev', switchPort(host), 'state', '0'])
 }
 
-/** Undoes both. */
+/** The kernel tells of carrier changes at most once a second: twice that, and some. */
+const CARRIER_WITHIN_MS = 3_000
+
+/** Undoes both; resolves when the host can be reached again. */
 export async function restoreLink(host: string): Promise<void> {
   await mustRun(['ip', '-n', SWITCH, 'link', 'set', switchPort(host), 'up'])
+  await Promise.all([waitForCarrier(SWITCH, switchPort(host)), waitForCarrier(host, 'eth0')])
   await mustRun(['bridge', '-n', SWITCH, 'link', 'set', 'dev', switchPort(host), 'state', '3'])
+}
+
+/** Resolves when the interface passes packets; one that does not in time is left to whoever sends. */
+async function waitForCarrier(namespace: string, device: string): Promise<void> {
+  const deadline = performance.now() + CARRIER_WITHIN_MS
+  while (performance.now() < deadline) {
+    const { stdout } = await run(['ip', '-n', namespace, 'link', 'show', 'dev', device, 'up'])
+    if (stdout.includes('state UP')) return
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
 }
 
 export type PodRequest = {
@@ -135,33 +149,34 @@ export type PodNetwork = {
 export function createPodNetwork(): PodNetwork {
   const attached = new Map<string, { namespace: string; node: string; interfaceName: string }>()
   let sequence = 0
-  return {
-    spawnIn,
-    async attachPod({ node, podName, ips }) {
-      if (attached.has(podName)) throw new LabError('refused', `pod ${podName} is attached already`)
-      const id = ++sequence
-      const link = { namespace: `pod${id}`, node, interfaceName: `pod${id}` }
-      attached.set(podName, link)
-      const plan = planPod({ ...link, ips })
-      try {
-        await ipBatch(plan.create)
-        await Promise.all([
-          configureHost(plan.host),
-          mustRun(['ip', '-n', node, '-batch', '-'], `${plan.nodeCommands.join('\n')}\n`),
-        ])
-      } catch (cause) {
-        await this.detachPod(podName)
-        throw cause
-      }
-      return { namespace: link.namespace }
-    },
-    async detachPod(podName) {
-      const link = attached.get(podName)
-      if (link === undefined) return
-      attached.delete(podName)
-      // Deleting one end deletes the other at once; the namespace alone would only go when its last process does.
-      await run(['ip', '-n', link.node, 'link', 'delete', link.interfaceName])
-      await run(['ip', 'netns', 'delete', link.namespace])
-    },
+
+  async function attachPod({ node, podName, ips }: PodRequest): Promise<{ readonly namespace: string }> {
+    if (attached.has(podName)) throw new LabError('refused', `pod ${podName} is attached already`)
+    const id = ++sequence
+    const link = { namespace: `pod${id}`, node, interfaceName: `pod${id}` }
+    attached.set(podName, link)
+    const plan = planPod({ ...link, ips })
+    try {
+      await ipBatch(plan.create)
+      await Promise.all([
+        configureHost(plan.host),
+        mustRun(['ip', '-n', node, '-batch', '-'], `${plan.nodeCommands.join('\n')}\n`),
+      ])
+    } catch (cause) {
+      await detachPod(podName)
+      throw cause
+    }
+    return { namespace: link.namespace }
   }
+
+  async function detachPod(podName: string): Promise<void> {
+    const link = attached.get(podName)
+    if (link === undefined) return
+    attached.delete(podName)
+    // Deleting one end deletes the other at once; the namespace alone would only go when its last process does.
+    await run(['ip', '-n', link.node, 'link', 'delete', link.interfaceName])
+    await run(['ip', 'netns', 'delete', link.namespace])
+  }
+
+  return { attachPod, detachPod, spawnIn }
 }

@@ -48,7 +48,7 @@ const FAR4 = '203.0.113'
 const FAR6 = '2001:db8:0:2:'
 
 /** The address of the API server's host in both families. */
-export const CONTROL_IPS = [`${LAN4}.2`, `${LAN6}:2`] as readonly Ip[]
+export const CONTROL_IPS: readonly Ip[] = [`${LAN4}.2` as Ip, `${LAN6}:2` as Ip]
 
 /**
  * The network of a lab: every host hangs on one bridge (192.0.2.0/24, 2001:db8:0:1::/64) in a namespace of its own, but `remote`,
