@@ -11,6 +11,8 @@ export type Family = 'IPv4' | 'IPv6'
 const DOT = 0x2e
 const COLON = 0x3a
 const ZERO = 0x30
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16))
+const HEX_PAIR = HEX.map(text => text.padStart(2, '0'))
 
 /**
  * An address of either family as people write it: Go's ParseIP (rule V-14). Octets with leading zeros, zone identifiers and
@@ -21,7 +23,7 @@ export function parseIp(text: string): Ip | undefined {
   if (!text.includes(':')) return parseIpv4(text)
   const bytes = new Uint8Array(16)
   if (!readIpv6(text, bytes)) return undefined
-  return isMapped(bytes) ? formatIpv4(bytes, 12) : formatIpv6(bytes)
+  return isMapped(bytes, 0) ? ipv4At(bytes, 12) : ipv6At(bytes, 0)
 }
 
 /** As {@link parseIp}, dotted decimal only. */
@@ -33,8 +35,8 @@ export function parseIpv4(text: string): Ipv4 | undefined {
 /** As {@link parseIp}, IPv6 only: refuses IPv4, also in the form `::ffff:a.b.c.d`. */
 export function parseIpv6(text: string): Ipv6 | undefined {
   const bytes = new Uint8Array(16)
-  if (!readIpv6(text, bytes) || isMapped(bytes)) return undefined
-  return formatIpv6(bytes)
+  if (!readIpv6(text, bytes) || isMapped(bytes, 0)) return undefined
+  return ipv6At(bytes, 0)
 }
 
 export function isIpv4(ip: Ip): ip is Ipv4 {
@@ -51,14 +53,20 @@ export function familyOf(ip: Ip): Family {
 
 /** Network byte order: 4 bytes for IPv4, 16 for IPv6. */
 export function ipToBytes(ip: Ip): Uint8Array {
-  if (isIpv4(ip)) {
-    const bytes = new Uint8Array(4)
-    assert(readIpv4(ip, 0, bytes, 0), `not an IPv4 address: ${ip}`)
-    return bytes
-  }
-  const bytes = new Uint8Array(16)
-  assert(readIpv6(ip, bytes), `not an IPv6 address: ${ip}`)
+  const bytes = new Uint8Array(isIpv4(ip) ? 4 : 16)
+  writeIp(ip, bytes, 0)
   return bytes
+}
+
+/** Puts the 4 or 16 bytes of the address into `bytes` from `at` on; room for them is the caller's to have. */
+export function writeIp(ip: Ip, bytes: Uint8Array, at: number): void {
+  if (isIpv4(ip)) {
+    if (!readIpv4(ip, 0, bytes, at)) assert.fail(`not an IPv4 address: ${ip}`)
+    return
+  }
+  SCRATCH.fill(0)
+  if (!readIpv6(ip, SCRATCH)) assert.fail(`not an IPv6 address: ${ip}`)
+  bytes.set(SCRATCH, at)
 }
 
 /**
@@ -67,9 +75,46 @@ export function ipToBytes(ip: Ip): Uint8Array {
  * survive a round trip; only {@link parseIp}, which reads what people wrote, turns that into IPv4.
  */
 export function ipFromBytes(bytes: Uint8Array): Ip {
-  if (bytes.length === 4) return formatIpv4(bytes, 0)
+  if (bytes.length === 4) return ipv4At(bytes, 0)
   assert.equal(bytes.length, 16, 'an IP address has 4 or 16 bytes')
-  return formatIpv6(bytes)
+  return ipv6At(bytes, 0)
+}
+
+/** The address in the four bytes from `at` on. */
+export function ipv4At(bytes: Uint8Array, at: number): Ipv4 {
+  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}` as Ipv4
+}
+
+/**
+ * The address in the sixteen bytes from `at` on. RFC 5952 section 4: lower case, no leading zeros, `::` for the first of the longest
+ * runs of two or more zero groups.
+ */
+export function ipv6At(bytes: Uint8Array, at: number): Ipv6 {
+  if (isMapped(bytes, at)) return `::ffff:${ipv4At(bytes, at + 12)}` as Ipv6
+  let gap = -1
+  let gapLength = 1
+  for (let i = 0; i < 8; ) {
+    let end = i
+    while (end < 8 && bytes[at + 2 * end] === 0 && bytes[at + 2 * end + 1] === 0) end++
+    if (end - i > gapLength) {
+      gap = i
+      gapLength = end - i
+    }
+    i = end + 1
+  }
+  let text = ''
+  for (let i = 0; i < 8; i++) {
+    if (i === gap) {
+      text += '::'
+      i += gapLength - 1
+      continue
+    }
+    if (i > 0 && (gap < 0 || i !== gap + gapLength)) text += ':'
+    const high = bytes[at + 2 * i] ?? 0
+    const low = bytes[at + 2 * i + 1] ?? 0
+    text += high === 0 ? HEX[low] : `${HEX[high]}${HEX_PAIR[low]}`
+  }
+  return text as Ipv6
 }
 
 /** The address as an unsigned number of 32 or 128 bits. */
@@ -83,7 +128,7 @@ export function ipToBigint(ip: Ip): bigint {
 /** Inverse of {@link ipToBigint}; a value outside the family's range is a broken invariant. */
 export function ipFromBigint(family: Family, value: bigint): Ip {
   const bytes = new Uint8Array(family === 'IPv4' ? 4 : 16)
-  assert(value >= 0n && value < 1n << BigInt(bytes.length * 8), `outside of ${family}: ${value}`)
+  if (value < 0n || value >= 1n << BigInt(bytes.length * 8)) assert.fail(`outside of ${family}: ${value}`)
   let rest = value
   for (let i = bytes.length - 4; i >= 0; i -= 4) {
     const word = Number(rest & 0xffffffffn)
@@ -117,13 +162,14 @@ export function solicitedNodeGroup(ip: Ipv6): Ipv6 {
   bytes[1] = 0x02
   bytes[11] = 0x01
   bytes[12] = 0xff
-  return formatIpv6(bytes)
+  return ipv6At(bytes, 0)
 }
 
 /** 224.0.0.0/4 (RFC 1112) or ff00::/8 (RFC 4291 section 2.7). */
 export function isMulticastIp(ip: Ip): boolean {
-  const first = ipToBytes(ip)[0] ?? 0
-  return isIpv6(ip) ? first === 0xff : first >= 224 && first <= 239
+  if (isIpv6(ip)) return ip.startsWith('ff') && ip.indexOf(':') === 4
+  const first = Number(ip.slice(0, ip.indexOf('.')))
+  return first >= 224 && first <= 239
 }
 
 const SCRATCH = new Uint8Array(16)
@@ -138,8 +184,9 @@ function u32At(bytes: Uint8Array, at: number): number {
   )
 }
 
-function isMapped(bytes: Uint8Array): boolean {
-  return u32At(bytes, 0) === 0 && u32At(bytes, 4) === 0 && u32At(bytes, 8) === 0x0000ffff
+function isMapped(bytes: Uint8Array, at: number): boolean {
+  if (u32At(bytes, at) !== 0) return false
+  return u32At(bytes, at + 4) === 0 && u32At(bytes, at + 8) === 0x0000ffff
 }
 
 /** Reads dotted decimal from `start` to the end of the text into four bytes. By hand: this runs for every packet. */
@@ -219,35 +266,4 @@ function hexDigit(c: number): number {
   if (c >= 0x30 && c <= 0x39) return c - 0x30
   const lower = c | 0x20
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
-}
-
-function formatIpv4(bytes: Uint8Array, at: number): Ipv4 {
-  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}` as Ipv4
-}
-
-/** RFC 5952 section 4: lower case, no leading zeros, `::` for the first of the longest runs of two or more zero groups. */
-function formatIpv6(bytes: Uint8Array): Ipv6 {
-  if (isMapped(bytes)) return `::ffff:${formatIpv4(bytes, 12)}` as Ipv6
-  let gap = -1
-  let gapLength = 1
-  for (let i = 0; i < 8; ) {
-    let end = i
-    while (end < 8 && bytes[2 * end] === 0 && bytes[2 * end + 1] === 0) end++
-    if (end - i > gapLength) {
-      gap = i
-      gapLength = end - i
-    }
-    i = end + 1
-  }
-  let text = ''
-  for (let i = 0; i < 8; i++) {
-    if (i === gap) {
-      text += '::'
-      i += gapLength - 1
-      continue
-    }
-    if (i > 0 && (gap < 0 || i !== gap + gapLength)) text += ':'
-    text += (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16)
-  }
-  return text as Ipv6
 }

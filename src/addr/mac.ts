@@ -18,17 +18,28 @@ export function parseMac(text: string): Mac | undefined {
 /** Six bytes, in the order of transmission. */
 export function macToBytes(mac: Mac): Uint8Array {
   const bytes = new Uint8Array(6)
-  assert.equal(mac.length, 17, `not a MAC address: ${mac}`)
-  for (let i = 0; i < 6; i++)
-    bytes[i] = (hexValue(mac.charCodeAt(3 * i)) << 4) | hexValue(mac.charCodeAt(3 * i + 1))
+  writeMac(mac, bytes, 0)
   return bytes
+}
+
+/** Puts the six bytes of the address into `bytes` from `at` on; room for them is the caller's to have. */
+export function writeMac(mac: Mac, bytes: Uint8Array, at: number): void {
+  if (mac.length !== 17) assert.fail(`not a MAC address: ${mac}`)
+  for (let i = 0; i < 6; i++) {
+    bytes[at + i] = (hexValue(mac.charCodeAt(3 * i)) << 4) | hexValue(mac.charCodeAt(3 * i + 1))
+  }
 }
 
 /** Any length but 6 is a broken invariant. */
 export function macFromBytes(bytes: Uint8Array): Mac {
   assert.equal(bytes.length, 6, 'a MAC address has 6 bytes')
-  let text = ''
-  for (let i = 0; i < 6; i++) text += (i === 0 ? '' : ':') + HEX_BYTE[bytes[i] ?? 0]
+  return macAt(bytes, 0)
+}
+
+/** The address in the six bytes from `at` on. */
+export function macAt(bytes: Uint8Array, at: number): Mac {
+  let text = HEX_BYTE[bytes[at] ?? 0] ?? ''
+  for (let i = 1; i < 6; i++) text += `:${HEX_BYTE[bytes[at + i] ?? 0]}`
   return text as Mac
 }
 

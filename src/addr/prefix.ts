@@ -34,10 +34,9 @@ export function parsePrefix(text: string): Prefix | undefined {
 /** The block of `length` bits that holds `ip`. A length outside 0..32 or 0..128 is a broken invariant. */
 export function prefixOf(ip: Ip, length: number): Prefix {
   const bytes = ipToBytes(ip)
-  assert(
-    Number.isInteger(length) && length >= 0 && length <= bytes.length * 8,
-    `prefix length ${length} of ${ip}`,
-  )
+  if (!(Number.isInteger(length) && length >= 0 && length <= bytes.length * 8)) {
+    assert.fail(`prefix length ${length} of ${ip}`)
+  }
   for (let i = 0; i < bytes.length; i++) bytes[i] = (bytes[i] ?? 0) & maskByte(length, i)
   return `${ipFromBytes(bytes)}/${length}` as Prefix
 }

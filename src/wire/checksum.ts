@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type Ip, ipToBytes } from '../addr/ip.ts'
+import { type Ip, isIpv4, writeIp } from '../addr/ip.ts'
 
 /**
  * The ones' complement sum of 16-bit big-endian words, folded to 0..65535, not inverted (RFC 1071). An odd last byte counts as if a
@@ -40,12 +40,18 @@ export function updateChecksum(checksum: number, oldWord: number, newWord: numbe
  * @param length of the upper-layer header and data in bytes
  */
 export function pseudoHeaderSum(source: Ip, destination: Ip, protocol: number, length: number): number {
-  const from = ipToBytes(source)
-  const to = ipToBytes(destination)
-  assert.equal(from.length, to.length, `a packet of two families: ${source} to ${destination}`)
-  const sum = onesComplementSum(to, onesComplementSum(from))
-  return fold(sum + Math.floor(length / 0x10000) + (length & 0xffff) + protocol)
+  const size = isIpv4(source) ? 4 : 16
+  if (isIpv4(destination) !== (size === 4)) {
+    assert.fail(`a packet of two families: ${source} to ${destination}`)
+  }
+  writeIp(source, ADDRESSES, 0)
+  writeIp(destination, ADDRESSES, size)
+  const sum = onesComplementSum(ADDRESSES.subarray(0, 2 * size))
+  return fold(sum + Math.floor(length / 0x10000) + (length % 0x10000) + protocol)
 }
+
+/** Source and destination while they are being summed. */
+const ADDRESSES = new Uint8Array(32)
 
 function fold(sum: number): number {
   let folded = sum

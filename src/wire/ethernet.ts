@@ -60,7 +60,7 @@ export function decodeEthernet(frame: Uint8Array): EthernetFrame {
 
 /** No padding is added: the network interface does that. */
 export function encodeEthernet(frame: EthernetFrame): Uint8Array {
-  assert(frame.etherType >= 0x0600, `not an Ethernet type: ${frame.etherType}`)
+  assert(frame.etherType >= 0x0600, 'a length is not a type')
   assert(tagType(frame.etherType) === undefined, 'tags are written from the tags')
   assert(frame.tags.length <= 2, 'at most two VLAN tags')
   const w = new Writer(14 + 4 * frame.tags.length + frame.payload.length)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { type Ip, type Ipv4, type Ipv6, ipFromBytes, ipToBytes } from '../addr/ip.ts'
-import { type Mac, macFromBytes, macToBytes } from '../addr/mac.ts'
+import { type Ip, type Ipv4, type Ipv6, ipv4At, ipv6At, isIpv4, writeIp } from '../addr/ip.ts'
+import { type Mac, macAt, writeMac } from '../addr/mac.ts'
 
 export type DecodeErrorCode =
   | 'truncated' // the bytes end before the field does
@@ -75,15 +75,18 @@ export class Reader {
   }
 
   mac(field: string): Mac {
-    return macFromBytes(this.view(field, 6))
+    const at = this.#take(field, 6)
+    return macAt(this.#bytes, at)
   }
 
   ipv4(field: string): Ipv4 {
-    return ipFromBytes(this.view(field, 4)) as Ipv4
+    const at = this.#take(field, 4)
+    return ipv4At(this.#bytes, at)
   }
 
   ipv6(field: string): Ipv6 {
-    return ipFromBytes(this.view(field, 16)) as Ipv6
+    const at = this.#take(field, 16)
+    return ipv6At(this.#bytes, at)
   }
 
   /** A copy, which outlives the receive buffer. */
@@ -175,16 +178,20 @@ export class Writer {
   }
 
   u64(value: bigint): this {
-    assert(value >= 0n && value < 1n << 64n, `not an unsigned 64-bit number: ${value}`)
+    if (value < 0n || value >= 1n << 64n) assert.fail(`not an unsigned 64-bit number: ${value}`)
     return this.u32(Number(value >> 32n)).u32(Number(value & 0xffffffffn))
   }
 
   mac(mac: Mac): this {
-    return this.bytes(macToBytes(mac))
+    const at = this.#grow(6)
+    writeMac(mac, this.#bytes, at)
+    return this
   }
 
   ip(ip: Ip): this {
-    return this.bytes(ipToBytes(ip))
+    const at = this.#grow(isIpv4(ip) ? 4 : 16)
+    writeIp(ip, this.#bytes, at)
+    return this
   }
 
   bytes(bytes: Uint8Array): this {
@@ -201,7 +208,7 @@ export class Writer {
   /** Overwrites two bytes that were written before: lengths and checksums. */
   patchU16(at: number, value: number): void {
     assertUnsigned(value, 0xffff)
-    assert(at >= 0 && at + 2 <= this.#length, `patch at ${at} of ${this.#length} bytes`)
+    if (at < 0 || at + 2 > this.#length) assert.fail(`patch at ${at} of ${this.#length} bytes`)
     this.#bytes[at] = value >>> 8
     this.#bytes[at + 1] = value
   }
@@ -230,5 +237,8 @@ export class Writer {
 }
 
 function assertUnsigned(value: number, max: number): void {
-  assert(Number.isInteger(value) && value >= 0 && value <= max, `not an integer from 0 to ${max}: ${value}`)
+  // The message is built only where it is needed: this runs several times for every packet.
+  if (!(Number.isInteger(value) && value >= 0 && value <= max)) {
+    assert.fail(`not an integer from 0 to ${max}: ${value}`)
+  }
 }

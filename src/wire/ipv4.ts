@@ -68,8 +68,8 @@ export function decodeIpv4(bytes: Uint8Array): Ipv4Packet {
 
 export function encodeIpv4(packet: Ipv4Packet): Uint8Array {
   const { options, payload } = packet
-  assert(options.length <= 40 && options.length % 4 === 0, `${options.length} bytes of options`)
-  assert(packet.fragmentOffset % 8 === 0 && packet.fragmentOffset <= 0xfff8, `${packet.fragmentOffset}`)
+  assert(options.length <= 40 && options.length % 4 === 0, 'options of 0 to 40 bytes')
+  assert(packet.fragmentOffset % 8 === 0 && packet.fragmentOffset <= 0xfff8, 'fragment offset')
   const headerLength = 20 + options.length
   const w = new Writer(headerLength + payload.length)
   w.u8(0x40 | (headerLength / 4))

@@ -99,7 +99,7 @@ export function decodeIpv6(bytes: Uint8Array): Ipv6Packet {
 export function encodeIpv6(packet: Ipv6Packet): Uint8Array {
   const { trafficClass, flowLabel, extensions } = packet
   assert(trafficClass >= 0 && trafficClass <= 0xff && flowLabel >= 0 && flowLabel <= 0xfffff, 'out of range')
-  assert(extensions.length <= EXTENSIONS_MAX, `${extensions.length} extension headers`)
+  assert(extensions.length <= EXTENSIONS_MAX, 'too many extension headers')
   const chain = [...extensions.map(each => EXTENSIONS[each.type]), packet.protocol]
   assert(chain.indexOf(0, 1) < 0, 'hop-by-hop options come first')
   const w = new Writer(40 + packet.payload.length)

@@ -138,8 +138,10 @@ export function decodeNdFrame(frame: Uint8Array): {
   if (etherType !== ETHERTYPE.ipv6) {
     throw new DecodeError('unsupported', 'type', 'RFC 2464', `0x${etherType.toString(16)} is not IPv6`)
   }
-  const { protocol, payload: body, ...ipv6 } = decodeIpv6(payload)
-  return { ethernet: { destination, source, tags }, ipv6, nd: decodeNd({ ...ipv6, protocol, payload: body }) }
+  const packet = decodeIpv6(payload)
+  const { trafficClass, flowLabel, hopLimit, source: from, destination: to, extensions } = packet
+  const ipv6 = { trafficClass, flowLabel, hopLimit, source: from, destination: to, extensions }
+  return { ethernet: { destination, source, tags }, ipv6, nd: decodeNd(packet) }
 }
 
 /** With hop limit 255 and without extension headers. */
