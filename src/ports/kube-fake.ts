@@ -28,6 +28,16 @@ export type FakeWrite = {
   readonly after: KubeObject | undefined
 }
 
+/** One change of one object, whoever made it: what a watch would show. */
+export type FakeCommit = {
+  readonly resource: Resource
+  readonly key: string
+  readonly before: KubeObject | undefined
+  readonly after: KubeObject | undefined
+  /** The resourceVersion of the change, also of a deletion. */
+  readonly version: number
+}
+
 type Json = Readonly<Record<string, unknown>>
 
 type Failure = {
@@ -48,7 +58,6 @@ const WITHOUT_STATUS = new Set(['secrets', 'events', 'endpointslices', 'leases',
 export class FakeKube implements Kube {
   /** Every write so far, in order. */
   readonly writes: FakeWrite[] = []
-  /** While set, every request is rejected with it: the server is away. Informers keep what they have and hear nothing new. */
   #down: Error | undefined
   #paused = false
   #version = 0
@@ -59,6 +68,7 @@ export class FakeKube implements Kube {
   readonly #applied = new Map<string, Json>()
   readonly #failures: Failure[] = []
   readonly #listeners: ((write: FakeWrite) => void)[] = []
+  readonly #commitListeners: ((commit: FakeCommit) => void)[] = []
   readonly #informers = new Set<FakeInformer<unknown>>()
 
   /** The clock dates creationTimestamp and deletionTimestamp; without one they are the start of 2026. */
@@ -92,6 +102,16 @@ export class FakeKube implements Kube {
   /** Called after each write, before informers hear of it. */
   onWrite(listener: (write: FakeWrite) => void): void {
     this.#listeners.push(listener)
+  }
+
+  /** Called at once for every change of any object, no-op writes left out. */
+  onCommit(listener: (commit: FakeCommit) => void): void {
+    this.#commitListeners.push(listener)
+  }
+
+  /** The resourceVersion of the latest change. */
+  get version(): number {
+    return this.#version
   }
 
   /** Puts an object there at once, status included, as if another client had written it; replaces the one with its name. */
@@ -391,17 +411,26 @@ export class FakeKube implements Kube {
       ...object,
       metadata: { ...object.metadata, resourceVersion: String(++this.#version) },
     })
+    const before = this.#store(resource).get(key)
     this.#store(resource).set(key, stored)
+    this.#committed({ resource, key, before, after: stored, version: this.#version })
     for (const informer of this.#informers) informer.hear(storeKey(resource), key, stored)
     return structuredClone(stored)
   }
 
   #drop(resource: Resource, key: string): void {
-    if (!this.#store(resource).delete(key)) return
+    const before = this.#store(resource).get(key)
+    if (before === undefined) return
+    this.#store(resource).delete(key)
     this.#version++
+    this.#committed({ resource, key, before, after: undefined, version: this.#version })
     for (const manager of this.#applied.keys())
       if (manager.startsWith(`${storeKey(resource)} ${key} `)) this.#applied.delete(manager)
     for (const informer of this.#informers) informer.hear(storeKey(resource), key, undefined)
+  }
+
+  #committed(commit: FakeCommit): void {
+    for (const listener of this.#commitListeners) listener(commit)
   }
 
   #wrote(write: FakeWrite): void {
@@ -470,8 +499,8 @@ class FakeInformer<T> implements Informer<T> {
         const tell = listed
           .filter(([, object]) => this.#matches(object))
           .map(([key, object]) => this.#store(key, object))
-        for (const change of tell) this.#tell(change)
         this.#synced = true
+        for (const change of tell) this.#tell(change)
         this.#onSynced()
       })
       this.pump()
@@ -627,7 +656,8 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-function selection(options: ListOptions): (object: KubeObject) => boolean {
+/** Whether an object is in the list that these options ask for. @throws KubeError for selectors beyond equality. */
+export function selection(options: ListOptions): (object: KubeObject) => boolean {
   const labels = parseSelector('label selector', options.labelSelector)
   const fields = parseSelector('field selector', options.fieldSelector)
   return object =>
