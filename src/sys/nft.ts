@@ -64,9 +64,8 @@ function run(command: readonly string[], input: string): Promise<Result> {
     const child = spawn(program, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
-      timeout: TIMEOUT_MS,
-      killSignal: 'SIGKILL',
     })
+    const stuck = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS)
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -78,12 +77,16 @@ function run(command: readonly string[], input: string): Promise<Result> {
     // EPIPE: it ended before reading everything; its status and stderr tell why.
     child.stdin.on('error', () => {})
     child.on('error', cause => {
+      clearTimeout(stuck)
       const missing = 'code' in cause && cause.code === 'ENOENT'
       if (missing && program === 'ip') reject(notInstalled('ip', 'iproute2', cause))
       else if (missing) reject(notInstalled('nft', 'nftables', cause))
       else reject(new NftError('refused', `nft could not be started: ${cause.message}`, { cause }))
     })
-    child.on('close', status => resolve({ status, stdout, stderr }))
+    child.on('close', status => {
+      clearTimeout(stuck)
+      resolve({ status, stdout, stderr })
+    })
     child.stdin.end(input)
   })
 }
