@@ -17,7 +17,9 @@ export function labCommand(): Command {
 
   withName(lab.command('status'))
     .description('show nodes, Services with their addresses and owners, pods')
-    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'))
+    .addOption(
+      new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'),
+    )
     .action(status)
 
   withName(lab.command('exec'))

@@ -1,9 +1,22 @@
+import { randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { LabPodStatus, LabServiceStatus } from '../api/lab.ts'
-import type { Clock } from '../ports/clock.ts'
-import { LabError } from './error.ts'
+import { createKube } from '../kube/client.ts'
+import { loadKubeConfig } from '../kube/config.ts'
+import type { Clock, Ms } from '../ports/clock.ts'
+import type { Kube, KubeObject, Resource } from '../ports/kube.ts'
+import { KubeError, objectKey, RESOURCES } from '../ports/kube.ts'
+import type { Log } from '../ports/log.ts'
+import { systemRandom } from '../sys/random.ts'
+import { startApiServer } from './apiserver/server.ts'
 import type { PodNetwork } from './netns.ts'
+import { startProxies } from './proxies.ts'
 import type { LabPaths } from './state.ts'
-import type { Topology } from './topology.ts'
+import type { Host, Topology } from './topology.ts'
+import { API_PORT, CONTROL_IPS } from './topology.ts'
+import { startWorkload } from './workload/run.ts'
 
 export type ClusterOptions = {
   readonly topology: Topology
@@ -12,17 +25,251 @@ export type ClusterOptions = {
   readonly hostPort: number
   readonly podNetwork: PodNetwork
   readonly clock: Clock
-  readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
+  readonly log: Log
 }
 
 export type Cluster = {
+  /** Paths of kubeconfigs for processes inside the lab. */
   readonly speakerKubeconfig: string
   readonly controllerKubeconfig: string
   setFault(fault: unknown): void
+  /** What a node that is cut off does not hear, and what Kubernetes thinks of it after a while. */
   setReachable(node: string, reachable: boolean): void
-  objects(): Promise<{ readonly services: readonly LabServiceStatus[]; readonly pods: readonly LabPodStatus[] }>
+  objects(): Promise<{
+    readonly services: readonly LabServiceStatus[]
+    readonly pods: readonly LabPodStatus[]
+  }>
 }
 
-export function startCluster(_options: ClusterOptions): Promise<Cluster> {
-  return Promise.reject(new LabError('refused', 'no cluster yet'))
+/** The namespace of our own processes, as MetalLB's manifests have it. */
+const NAMESPACE = 'metallb-system'
+
+/** kube-controller-manager's --node-monitor-grace-period: so late does Kubernetes notice that a node is gone. */
+const NODE_GRACE_MS: Ms = 40_000
+
+/** The API server with its first objects, the workload controllers, and a service proxy on each node. */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const { clock, log, paths, topology } = options
+  const tokens = { admin: token(), manager: token(), speaker: token(), controller: token() }
+  const controlIps = topology.hosts.find(host => host.role === 'control')?.ips ?? []
+  const server = await startApiServer({
+    listen: controlIps.map(host => ({ host, port: API_PORT })),
+    unixSocket: paths.apiSocket,
+    serverNames: ['localhost', '127.0.0.1', ...controlIps, 'kubernetes', 'kubernetes.default.svc'],
+    tokens: new Map([
+      [tokens.admin, { user: 'kubernetes-admin', groups: ['system:masters', 'system:authenticated'] }],
+      [tokens.manager, { user: 'system:kube-controller-manager', groups: ['system:masters'] }],
+      [tokens.speaker, serviceAccount('speaker')],
+      [tokens.controller, serviceAccount('controller')],
+    ]),
+    clusterCidrs: { services: [...topology.serviceCidrs] },
+    crdDirectory: fileURLToPath(new URL('../../../deploy/crds', import.meta.url)),
+    log,
+    clock,
+  })
+  const inside = `https://${CONTROL_IPS[0]}:${API_PORT}`
+  const file = (name: string, url: string, token: string): string => {
+    writeFileSync(name, server.kubeconfig(url, token), { mode: 0o600 })
+    return name
+  }
+  file(paths.kubeconfig, `https://127.0.0.1:${options.hostPort}`, tokens.admin)
+  const managerKubeconfig = file(join(paths.data, 'manager.kubeconfig'), inside, tokens.manager)
+  const kube = createKube({
+    config: await loadKubeConfig({ clock, kubeconfig: managerKubeconfig }),
+    clock,
+    random: systemRandom,
+    log,
+    userAgent: 'lodestone-lab',
+  })
+  const nodes = topology.hosts.filter(host => host.role === 'node')
+  await createFirstObjects(kube, nodes, clock)
+  const { signal } = new AbortController()
+  await startWorkload(
+    {
+      kube,
+      nodes: nodes.map(({ name, ips, podCidrs }) => ({ name, ips, podCidrs })),
+      network: options.podNetwork,
+      clock,
+      log,
+      stateDir: paths.data,
+    },
+    signal,
+  )
+  const proxies = await startProxies({ kube, nodes, clock, log }, signal)
+  const cancelNotReady = new Map<string, () => void>()
+  return {
+    speakerKubeconfig: file(join(paths.data, 'speaker.kubeconfig'), inside, tokens.speaker),
+    controllerKubeconfig: file(join(paths.data, 'controller.kubeconfig'), inside, tokens.controller),
+    setFault: fault => server.setFault(fault),
+    objects: () => currentObjects(kube),
+    setReachable(name, reachable) {
+      proxies.setReachable(name, reachable)
+      cancelNotReady.get(name)?.()
+      const tell = (ready: 'True' | 'Unknown'): void => {
+        setNodeReady(kube, name, ready, clock).catch(error => log.error('node-status', { node: name, error }))
+      }
+      if (reachable) tell('True')
+      else
+        cancelNotReady.set(
+          name,
+          clock.after(NODE_GRACE_MS, () => tell('Unknown')),
+        )
+    },
+  }
+}
+
+function token(): string {
+  return randomBytes(24).toString('base64url')
+}
+
+function serviceAccount(name: string): { user: string; groups: string[] } {
+  return {
+    user: `system:serviceaccount:${NAMESPACE}:${name}`,
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${NAMESPACE}`, 'system:authenticated'],
+  }
+}
+
+async function createFirstObjects(kube: Kube, nodes: readonly Host[], clock: Clock): Promise<void> {
+  for (const name of ['default', 'kube-system', NAMESPACE]) {
+    await ensure(kube, RESOURCES.namespaces, { metadata: { name } })
+  }
+  for (const node of nodes) {
+    await ensure(kube, RESOURCES.nodes, {
+      metadata: {
+        name: node.name,
+        labels: {
+          'kubernetes.io/hostname': node.name,
+          'kubernetes.io/os': 'linux',
+          'kubernetes.io/arch': process.arch === 'x64' ? 'amd64' : process.arch,
+        },
+      },
+      spec: { podCIDR: node.podCidrs[0], podCIDRs: node.podCidrs },
+    })
+    await kube.patch(
+      RESOURCES.nodes,
+      { namespace: '', name: node.name },
+      {
+        status: {
+          addresses: [
+            ...node.ips.map(address => ({ type: 'InternalIP', address })),
+            { type: 'Hostname', address: node.name },
+          ],
+          conditions: [readyCondition('True', clock)],
+          nodeInfo: NODE_INFO,
+          capacity: NODE_CAPACITY,
+          allocatable: NODE_CAPACITY,
+        },
+      },
+      { type: 'merge', subresource: 'status' },
+    )
+  }
+}
+
+/** Fields that kubectl shows or that the API demands. */
+const NODE_INFO = {
+  architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+  bootID: '',
+  containerRuntimeVersion: 'lodestone://lab',
+  kernelVersion: '',
+  kubeProxyVersion: '',
+  kubeletVersion: 'lab',
+  machineID: '',
+  operatingSystem: 'linux',
+  osImage: 'network namespace',
+  systemUUID: '',
+}
+
+const NODE_CAPACITY = { cpu: '4', memory: '8Gi', pods: '110' }
+
+async function ensure(kube: Kube, resource: Resource, object: KubeObject): Promise<void> {
+  try {
+    await kube.create(resource, object)
+  } catch (error) {
+    if (!(error instanceof KubeError) || error.code !== 'already-exists') throw error
+  }
+}
+
+async function setNodeReady(
+  kube: Kube,
+  name: string,
+  ready: 'True' | 'Unknown',
+  clock: Clock,
+): Promise<void> {
+  await kube.patch(
+    RESOURCES.nodes,
+    { namespace: '', name },
+    { status: { conditions: [readyCondition(ready, clock)] } },
+    { type: 'merge', subresource: 'status' },
+  )
+}
+
+function readyCondition(status: 'True' | 'Unknown', clock: Clock) {
+  const now = new Date(clock.wallNow()).toISOString().replace(/\.\d+Z$/, 'Z')
+  return {
+    type: 'Ready',
+    status,
+    reason: status === 'True' ? 'KubeletReady' : 'NodeStatusUnknown',
+    message: status === 'True' ? 'the lab runs this node' : 'the lab has cut this node off',
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+  }
+}
+
+async function currentObjects(kube: Kube): Promise<Awaited<ReturnType<Cluster['objects']>>> {
+  const [services, statuses, pods] = await Promise.all([
+    kube.list(RESOURCES.services),
+    kube.list(RESOURCES.serviceL2Statuses),
+    kube.list(RESOURCES.pods),
+  ])
+  const owners = new Map<string, string[]>()
+  for (const object of statuses) {
+    const status = record(object['status'])
+    const key = objectKey({ namespace: text(status['serviceNamespace']), name: text(status['serviceName']) })
+    owners.set(key, [...(owners.get(key) ?? []), text(status['node'])].sort())
+  }
+  return {
+    services: services.map(service =>
+      toServiceStatus(service, owners.get(objectKey(service.metadata)) ?? []),
+    ),
+    pods: pods.map(toPodStatus),
+  }
+}
+
+function toServiceStatus(service: KubeObject, owners: readonly string[]): LabServiceStatus {
+  const spec = record(service['spec'])
+  const ingress = list(record(record(service['status'])['loadBalancer'])['ingress'])
+  return {
+    namespace: service.metadata.namespace ?? '',
+    name: service.metadata.name,
+    type: text(spec['type']),
+    clusterIps: list(spec['clusterIPs']).map(text),
+    externalIps: ingress.map(entry => text(record(entry)['ip'])).filter(ip => ip !== ''),
+    owners,
+  }
+}
+
+function toPodStatus(pod: KubeObject): LabPodStatus {
+  const status = record(pod['status'])
+  return {
+    namespace: pod.metadata.namespace ?? '',
+    name: pod.metadata.name,
+    node: text(record(pod['spec'])['nodeName']),
+    ips: list(status['podIPs']).map(entry => text(record(entry)['ip'])),
+    phase: text(status['phase']),
+    ready: list(status['conditions'])
+      .map(record)
+      .some(condition => condition['type'] === 'Ready' && condition['status'] === 'True'),
+  }
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : ''
 }

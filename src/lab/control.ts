@@ -33,7 +33,10 @@ export function serveControl(socketPath: string, handle: ControlHandler): Promis
       handle(incoming.method ?? '', incoming.url ?? '', body).then(
         result => answer(200, result ?? {}),
         error =>
-          refuse(error instanceof LabError ? 400 : 500, error instanceof Error ? error.message : String(error)),
+          refuse(
+            error instanceof LabError ? 400 : 500,
+            error instanceof Error ? error.message : String(error),
+          ),
       )
     })
   })
@@ -74,9 +77,13 @@ export function askControl(
     })
     function fail(cause: Error): void {
       reject(
-        new LabError('not-running', `the lab does not answer (${cause.message}): see \`lodestone lab status\``, {
-          cause,
-        }),
+        new LabError(
+          'not-running',
+          `the lab does not answer (${cause.message}): see \`lodestone lab status\``,
+          {
+            cause,
+          },
+        ),
       )
     }
     outgoing.on('error', fail)

@@ -3,6 +3,7 @@ import type { LabNodeStatus, LabStatus } from '../api/lab.ts'
 import { parseNodeRequest } from '../api/lab.ts'
 import type { Clock } from '../ports/clock.ts'
 import { SystemClock } from '../sys/clock.ts'
+import { createLog } from '../sys/log.ts'
 import { tail } from './bounded-log.ts'
 import type { Cluster } from './cluster.ts'
 import { serveControl } from './control.ts'
@@ -25,6 +26,9 @@ import { planTopology } from './topology.ts'
 
 /** How long a speaker may take to hand over and leave. */
 const DRAIN_WITHIN_MS = 30_000
+
+/** The daemon's stderr is its log: stdout is for the outer process. */
+const log = createLog({ level: 'info', to: 2 })
 
 type LabNode = { readonly host: Host; link: LabNodeStatus['link']; speaker: SupervisedProcess | undefined }
 
@@ -80,7 +84,7 @@ async function startSystem(lab: Running, paths: LabPaths, clock: Clock): Promise
     hostPort: config.hostPort,
     podNetwork: createPodNetwork(),
     clock,
-    note,
+    log,
   })
   lab.cluster = cluster
   const supervise = (name: string, host: string, argv: readonly string[]): SupervisedProcess => {
@@ -89,7 +93,7 @@ async function startSystem(lab: Running, paths: LabPaths, clock: Clock): Promise
       logFile: join(paths.logs, `${name}.log`),
       clock,
       start: () => spawnIn(host, argv, { stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' }),
-      note,
+      log,
     })
     supervised.start()
     return supervised
@@ -125,7 +129,10 @@ async function allReady(lab: Running, clock: Clock): Promise<void> {
     const cancel = clock.after(readyWithinMs, () => {
       const reports = [...waiting].map(({ logFile }) => `${logFile} ends with:\n${tail(logFile)}`)
       reject(
-        new LabError('not-ready', `not ready within ${readyWithinMs / 1000} s\n${reports.join('\n')}`.trimEnd()),
+        new LabError(
+          'not-ready',
+          `not ready within ${readyWithinMs / 1000} s\n${reports.join('\n')}`.trimEnd(),
+        ),
       )
     })
     for (const supervised of waiting) {
@@ -175,7 +182,10 @@ function nodeRequest(lab: Running, body: unknown) {
   if (request === undefined) throw new LabError('bad-argument', 'the request names no node')
   const node = lab.nodes.get(request.node)
   if (node === undefined) {
-    throw new LabError('bad-argument', `no node "${request.node}": there are ${[...lab.nodes.keys()].join(', ')}`)
+    throw new LabError(
+      'bad-argument',
+      `no node "${request.node}": there are ${[...lab.nodes.keys()].join(', ')}`,
+    )
   }
   return { node, how: request.how }
 }
@@ -261,15 +271,10 @@ function say(event: LabEvent): void {
   process.stdout.write(`${JSON.stringify(event)}\n`)
 }
 
-/** One line of the daemon's log, which is its stderr. */
-function note(event: string, fields: Readonly<Record<string, unknown>> = {}): void {
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`)
-}
-
 function fail(error: unknown): void {
   const known = error instanceof LabError
   const message = error instanceof Error ? error.message : String(error)
-  note('failed', { message, stack: error instanceof Error ? error.stack : undefined })
+  log.error('failed', { error, stack: error instanceof Error ? error.stack : undefined })
   process.stdout.write(
     `${JSON.stringify({ event: 'failed', message: known ? message : `the lab's daemon failed: ${message}` })}\n`,
     () => process.exit(1),

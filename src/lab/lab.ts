@@ -123,7 +123,9 @@ async function startOuter(config: OuterConfig, paths: LabPaths, options: LabOpti
     child.stdout?.setEncoding('utf8').on('data', parseEvents(onEvent))
     child.on('error', reject)
     child.on('close', (code, name) =>
-      reject(new LabError('not-ready', `the lab ended at once (${name ?? code})\n${tail(errorLog)}`.trimEnd())),
+      reject(
+        new LabError('not-ready', `the lab ended at once (${name ?? code})\n${tail(errorLog)}`.trimEnd()),
+      ),
     )
     const { signal } = options
     signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
@@ -193,7 +195,10 @@ function runningState(paths: LabPaths, name: string): LabState {
   const state = readState(paths)
   const flag = name === LAB_DEFAULTS.name ? '' : ` --name ${name}`
   if (state === undefined) {
-    throw new LabError('not-running', `no lab "${name}" is running: start it with \`lodestone lab up${flag}\``)
+    throw new LabError(
+      'not-running',
+      `no lab "${name}" is running: start it with \`lodestone lab up${flag}\``,
+    )
   }
   if (!isRunning(state) || state.inner === undefined || !isAlive(state.inner)) {
     throw new LabError(

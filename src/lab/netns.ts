@@ -20,7 +20,11 @@ export function inNamespace(namespace: string, argv: readonly string[]): string[
 }
 
 /** Starts a process in a named network namespace of this lab. */
-export function spawnIn(namespace: string, argv: readonly string[], options: SpawnOptions = {}): ChildProcess {
+export function spawnIn(
+  namespace: string,
+  argv: readonly string[],
+  options: SpawnOptions = {},
+): ChildProcess {
   const [command = '', ...rest] = inNamespace(namespace, argv)
   return spawn(command, rest, options)
 }
@@ -80,7 +84,8 @@ async function configureHost(host: Pick<Host, 'name' | 'sysctls' | 'commands'>):
   const script = [
     'set -e',
     ...host.sysctls.map(
-      ([path, value]) => `for f in /proc/sys/${path}; do if [ -e "$f" ]; then echo '${value}' > "$f"; fi; done`,
+      ([path, value]) =>
+        `for f in /proc/sys/${path}; do if [ -e "$f" ]; then echo '${value}' > "$f"; fi; done`,
     ),
     'exec ip -batch - <<END',
     ...host.commands,
@@ -145,15 +150,15 @@ export type PodNetwork = {
   spawnIn(namespace: string, argv: readonly string[], options?: SpawnOptions): ChildProcess
 }
 
-/** Pod namespaces of the lab whose daemon calls this. */
-export function createPodNetwork(): PodNetwork {
+/** Pod namespaces of the lab in whose namespaces the caller runs, named by `prefix` (at most 8 letters) and a number. */
+export function createPodNetwork(prefix = 'pod'): PodNetwork {
   const attached = new Map<string, { namespace: string; node: string; interfaceName: string }>()
   let sequence = 0
 
   async function attachPod({ node, podName, ips }: PodRequest): Promise<{ readonly namespace: string }> {
     if (attached.has(podName)) throw new LabError('refused', `pod ${podName} is attached already`)
     const id = ++sequence
-    const link = { namespace: `pod${id}`, node, interfaceName: `pod${id}` }
+    const link = { namespace: `${prefix}${id}`, node, interfaceName: `${prefix}${id}` }
     attached.set(podName, link)
     const plan = planPod({ ...link, ips })
     try {

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { ProcessStatus } from '../api/lab.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
+import type { Log } from '../ports/log.ts'
 import { BoundedLog } from './bounded-log.ts'
 
 /** Delays before a process that died is started again: at once the first time, as kubelet does, then doubling. */
@@ -19,8 +20,7 @@ export type SupervisedOptions = {
   readonly clock: Clock
   /** Starts it anew; stdout and stderr must be pipes. */
   readonly start: () => ChildProcess
-  /** For what people should know: starts, deaths. */
-  readonly note: (event: string, fields: Readonly<Record<string, unknown>>) => void
+  readonly log: Log
 }
 
 /** A process that is started again when it dies by itself, and left dead when it was killed on purpose. */
@@ -94,7 +94,7 @@ export class SupervisedProcess {
   }
 
   #spawn(): void {
-    const { name, clock, note, start } = this.#options
+    const { name, clock, log, start } = this.#options
     this.#sawReady = false
     this.#startedAt = clock.now()
     const child = start()
@@ -118,7 +118,7 @@ export class SupervisedProcess {
       over = true
       this.#child = undefined
       this.#sawReady = false
-      note('process-ended', { process: name, why, onPurpose: !this.#wanted })
+      log.info('process-ended', { process: name, why, onPurpose: !this.#wanted })
       for (const resolve of this.#onExit.splice(0)) resolve()
       if (this.#wanted) this.#restartLater()
     }
