@@ -1,10 +1,32 @@
 import { type Ip, ipToBigint, isIpv4, parseIp } from '../addr/ip.ts'
-import { type Prefix, parsePrefix, prefixFamily, prefixFirst, prefixLast, rangeToPrefixes } from '../addr/prefix.ts'
+import {
+  type Prefix,
+  parsePrefix,
+  prefixFamily,
+  prefixFirst,
+  prefixLast,
+  rangeToPrefixes,
+} from '../addr/prefix.ts'
 import type { KubeObject } from '../ports/kube.ts'
 import { type Fields, fieldsOf, integerOf } from './fields.ts'
-import type { Config, L2Advertisement, ObjectRef, Pool, PoolAllocation, Problem, ProblemCode } from './model.ts'
+import type {
+  Config,
+  L2Advertisement,
+  ObjectRef,
+  Pool,
+  PoolAllocation,
+  Problem,
+  ProblemCode,
+} from './model.ts'
 import type { NamespaceFacts, NodeFacts } from './nodes.ts'
-import { compareText, type LabelSelector, type Labels, matchesAny, matchesSelector, parseLabelSelector } from './selectors.ts'
+import {
+  compareText,
+  type LabelSelector,
+  type Labels,
+  matchesAny,
+  matchesSelector,
+  parseLabelSelector,
+} from './selectors.ts'
 
 export type ConfigResources = {
   readonly pools: readonly KubeObject[]
@@ -119,7 +141,8 @@ function parseAddressEntry(entry: unknown, path: string, place: Place): Prefix[]
   if (dash < 0) {
     const prefix = parsePrefix(entry)
     if (prefix !== undefined) return [prefix]
-    const hint = parseIp(entry) === undefined ? '' : `; for one address write ${entry}/${isIpv4(entry as Ip) ? 32 : 128}`
+    const hint =
+      parseIp(entry) === undefined ? '' : `; for one address write ${entry}/${isIpv4(entry as Ip) ? 32 : 128}`
     place(path, 'address-invalid', `${shown(entry)} is neither a CIDR nor a range of addresses${hint}`)
     return []
   }
@@ -130,7 +153,11 @@ function parseAddressEntry(entry: unknown, path: string, place: Place): Prefix[]
     return []
   }
   if (isIpv4(start) !== isIpv4(end)) {
-    place(path, 'range-mixed-families', `${shown(entry)} goes from one address family to the other; write a range for each`)
+    place(
+      path,
+      'range-mixed-families',
+      `${shown(entry)} goes from one address family to the other; write a range for each`,
+    )
     return []
   }
   if (ipToBigint(start) > ipToBigint(end)) {
@@ -163,7 +190,11 @@ function reportOverlaps(pools: readonly ParsedPool[], report: Report): void {
     if (open !== undefined && open.family === item.family && item.first <= open.last) {
       const same = open.object.name === item.object.name
       const other = same ? `${open.prefix} of the same pool` : `${open.prefix} of pool ${open.object.name}`
-      report.at(item.object)('spec.addresses', 'pool-overlap', `${item.prefix} overlaps ${other}; every address can be in one pool once`)
+      report.at(item.object)(
+        'spec.addresses',
+        'pool-overlap',
+        `${item.prefix} overlaps ${other}; every address can be in one pool once`,
+      )
     } else open = item
   }
 }
@@ -195,7 +226,12 @@ function parseL2Advertisement(
   )
   const selectedNodes = nodes.filter(({ labels }) => matchesAny(nodeSelectors, labels))
   if (selectedNodes.length === 0 && nodes.length > 0) {
-    place('spec.nodeSelectors', 'nodes-none', 'no node matches the nodeSelectors, so nothing is announced', 'warning')
+    place(
+      'spec.nodeSelectors',
+      'nodes-none',
+      'no node matches the nodeSelectors, so nothing is announced',
+      'warning',
+    )
   }
   return {
     name: ref.name,
@@ -216,7 +252,11 @@ function parsePreferences(raw: unknown, place: Place): Preference[] {
     const number = integerOf(weight)
     const at = `${path}[${index}]`
     if (number === undefined || number < 1 || number > 100) {
-      place(`${at}.weight`, 'weight-invalid', `${at}.weight must be a whole number from 1 to 100, not ${shown(weight)}`)
+      place(
+        `${at}.weight`,
+        'weight-invalid',
+        `${at}.weight must be a whole number from 1 to 100, not ${shown(weight)}`,
+      )
     }
     const selector = parseLabelSelector(preference)
     if (typeof selector === 'string') {
@@ -227,7 +267,10 @@ function parsePreferences(raw: unknown, place: Place): Preference[] {
   })
 }
 
-function scoresOf(preferences: readonly Preference[], nodes: readonly NodeFacts[]): ReadonlyMap<string, number> {
+function scoresOf(
+  preferences: readonly Preference[],
+  nodes: readonly NodeFacts[],
+): ReadonlyMap<string, number> {
   const scores = new Map<string, number>()
   if (preferences.length === 0) return scores
   for (const { name, labels } of nodes) {
@@ -247,14 +290,20 @@ function parseSelectors(raw: unknown, path: string, place: Place): LabelSelector
       place(at, 'selector-invalid', `${at} ${selector}`)
       return []
     }
-    if (seen.has(selector.text)) place(at, 'selector-duplicate', `${at} repeats an earlier selector of the list`)
+    if (seen.has(selector.text))
+      place(at, 'selector-duplicate', `${at} repeats an earlier selector of the list`)
     seen.add(selector.text)
     return [selector]
   })
 }
 
 /** A list of names without repeated entries (V-5). */
-function parseNames(raw: unknown, path: string, place: Place, options: { allowRepeated?: boolean } = {}): string[] {
+function parseNames(
+  raw: unknown,
+  path: string,
+  place: Place,
+  options: { allowRepeated?: boolean } = {},
+): string[] {
   const seen = new Set<string>()
   return listOf(raw, path, place).flatMap((item, index) => {
     const at = `${path}[${index}]`
@@ -297,7 +346,11 @@ function reportDuplicateNames(kind: string, objects: readonly KubeObject[], repo
   for (const object of sortedByName(objects)) {
     const ref = refTo(kind, object)
     if (ref.name !== '' && seen.has(ref.name)) {
-      report.at(ref)('metadata.name', 'name-duplicate', `there are two objects of kind ${kind} named ${shown(ref.name)}`)
+      report.at(ref)(
+        'metadata.name',
+        'name-duplicate',
+        `there are two objects of kind ${kind} named ${shown(ref.name)}`,
+      )
     }
     seen.add(ref.name)
   }
@@ -340,6 +393,10 @@ export function sameConfig(a: Config, b: Config): boolean {
 
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, item: unknown) =>
-    item instanceof Set ? [...item].sort() : item instanceof Map ? [...item].sort() : item,
+    item instanceof Set
+      ? ['set', ...(item as Set<unknown>)]
+      : item instanceof Map
+        ? ['map', ...(item as Map<unknown, unknown>)]
+        : item,
   )
 }

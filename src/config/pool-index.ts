@@ -2,7 +2,12 @@ import { familyOf, type Ip, ipToBigint } from '../addr/ip.ts'
 import { prefixFamily, prefixFirst, prefixLast } from '../addr/prefix.ts'
 import type { Config, Pool } from './model.ts'
 
-type Span = { readonly first: bigint; readonly last: bigint; readonly pool: Pool; readonly prefixIndex: number }
+type Span = {
+  readonly first: bigint
+  readonly last: bigint
+  readonly pool: Pool
+  readonly prefixIndex: number
+}
 
 /** Which pool an address is in. Prefixes never overlap (V-16), so each question is one binary search. */
 export class PoolIndex {

@@ -58,7 +58,7 @@ function parseExpression(value: unknown): Requirement | string {
   if (known === undefined) {
     return operator === undefined || operator === ''
       ? `has an expression on ${key} without an operator`
-      : `has the unknown operator ${String(operator)}; use one of ${OPERATORS.join(', ')}`
+      : `has the unknown operator ${JSON.stringify(operator)}; use one of ${OPERATORS.join(', ')}`
   }
   if (!Array.isArray(values)) return `has values for ${key} that are no list`
   for (const item of values as unknown[]) {
@@ -97,19 +97,15 @@ function requirementText(r: Requirement): string {
 
 /** AND over the requirements; a missing label meets NotIn and DoesNotExist, as in Kubernetes. */
 export function matchesSelector(selector: LabelSelector, labels: Labels): boolean {
-  return selector.requirements.every(({ key, operator, values }) => {
-    const value = Object.hasOwn(labels, key) ? labels[key] : undefined
-    switch (operator) {
-      case 'In':
-        return value !== undefined && values.includes(value)
-      case 'NotIn':
-        return value === undefined || !values.includes(value)
-      case 'Exists':
-        return value !== undefined
-      case 'DoesNotExist':
-        return value === undefined
-    }
-  })
+  return selector.requirements.every(requirement => meets(requirement, labels))
+}
+
+function meets({ key, operator, values }: Requirement, labels: Labels): boolean {
+  const value = Object.hasOwn(labels, key) ? labels[key] : undefined
+  const has = value !== undefined && values.includes(value)
+  if (operator === 'In') return has
+  if (operator === 'NotIn') return !has
+  return operator === 'Exists' ? value !== undefined : value === undefined
 }
 
 /** OR over the list (V-4). An empty list restricts nothing. */
