@@ -63,6 +63,7 @@ export class FakeKube implements Kube {
   #version = 0
   #uids = 0
   #names = 0
+  #requests = 0
   readonly #clock: Clock | undefined
   readonly #stores = new Map<string, Map<string, KubeObject>>()
   readonly #applied = new Map<string, Json>()
@@ -137,12 +138,13 @@ export class FakeKube implements Kube {
     return [...this.#store(resource)].sort(([a], [b]) => compareText(a, b)).map(([, o]) => structuredClone(o))
   }
 
-  /** Resolves once every informer heard of everything so far and what listeners started in microtasks has run. */
+  /** Resolves once every informer heard of everything so far, and whoever sends one request after the other has stopped. */
   async settle(): Promise<void> {
-    let quiet = 0
-    while (quiet < 20) {
+    for (let quiet = 0, seen = this.#requests; quiet < 20; quiet++) {
       await Promise.resolve()
-      quiet = this.#blocked() || [...this.#informers].every(informer => informer.idle) ? quiet + 1 : 0
+      const idle = this.#blocked() || [...this.#informers].every(informer => informer.idle)
+      if (!idle || seen !== this.#requests) quiet = 0
+      seen = this.#requests
     }
   }
 
@@ -293,6 +295,7 @@ export class FakeKube implements Kube {
   }
 
   #enter(verb: FakeVerb, resource: Resource): void {
+    this.#requests++
     if (this.#down !== undefined) throw this.#down
     const at = this.#failures.findIndex(
       failure =>
