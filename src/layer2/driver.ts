@@ -1,7 +1,6 @@
 import { type Ip, isIpv6, solicitedNodeGroup } from '../addr/ip.ts'
 import * as membership from '../membership/machine.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
-import type { Datagram } from '../ports/datagram.ts'
 import type { Links } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { MulticastGroups } from '../ports/multicast.ts'
@@ -16,8 +15,8 @@ export type ReflexPorts = {
   readonly links: Links
   readonly packetSockets: PacketSockets
   readonly groups: MulticastGroups
-  /** For heartbeats; sends to IPv4 and IPv6 peers alike. */
-  readonly datagram: Datagram
+  /** Best effort and at once, to IPv4 and IPv6 peers alike. */
+  readonly sendHeartbeat: (payload: Uint8Array, to: Ip) => void
   readonly report: (report: ReflexReport) => void
 }
 
@@ -36,7 +35,7 @@ export class Reflex {
   readonly #membership: membership.Membership
   readonly #layer2 = layer2.createLayer2()
   readonly #sockets = new Map<string, PacketSocket>()
-  readonly #groups = new Map<string, { readonly interfaceIndex: number; users: number; close: () => void }>()
+  readonly #groups = new Map<string, { readonly interfaceIndex: number; readonly close: () => void }>()
   readonly #addressCounters = new Map<Ip, { requests: number; replies: number; announcements: number }>()
   readonly #dropped = new Map<string, number>()
   #heartbeatsSent = 0
@@ -118,7 +117,7 @@ export class Reflex {
       switch (effect.type) {
         case 'send':
           this.#heartbeatsSent++
-          this.#ports.datagram.send(effect.payload, effect.to)
+          this.#ports.sendHeartbeat(effect.payload, effect.to)
           break
         case 'peer-changed': {
           const silentMs = effect.at - effect.lastHeardAt
@@ -243,32 +242,23 @@ export class Reflex {
     this.#runLayer2({ type: 'frame', interfaceIndex, frame, now: this.#ports.clock.now() }, { type: 'drain' })
   }
 
-  /** Several addresses may share one solicited-node group. */
+  /** Several addresses may share one solicited-node group; the port counts them. */
   #join(interfaceIndex: number, ip: Ip): void {
     if (!isIpv6(ip)) return
+    const key = `${interfaceIndex} ${ip}`
+    if (this.#groups.has(key)) return
     const group = solicitedNodeGroup(ip)
-    const key = `${interfaceIndex} ${group}`
-    const known = this.#groups.get(key)
-    if (known !== undefined) {
-      known.users++
-      return
-    }
     try {
-      const membership = this.#ports.groups.join(interfaceIndex, group)
-      this.#groups.set(key, { interfaceIndex, users: 1, close: () => membership.close() })
+      const membership = this.#ports.groups.joinGroup(interfaceIndex, group)
+      this.#groups.set(key, { interfaceIndex, close: () => membership.close() })
     } catch (error) {
       this.#ports.log.warn('group-join-refused', { interfaceIndex, group, error })
     }
   }
 
   #leave(interfaceIndex: number, ip: Ip): void {
-    if (!isIpv6(ip)) return
-    const key = `${interfaceIndex} ${solicitedNodeGroup(ip)}`
-    const known = this.#groups.get(key)
-    if (known === undefined) return
-    known.users--
-    if (known.users > 0) return
-    known.close()
+    const key = `${interfaceIndex} ${ip}`
+    this.#groups.get(key)?.close()
     this.#groups.delete(key)
   }
 

@@ -31,6 +31,8 @@ export type Heard =
       readonly toEverybody: boolean
       /** undefined: the asker does not say where to answer (duplicate address detection by NDP). */
       readonly askerMac: Mac | undefined
+      /** A gratuitous request: it asks nothing, it tells that the asker has the address. */
+      readonly tells: boolean
       readonly frame:
         | { readonly protocol: 'arp'; readonly asked: ArpFrame }
         | { readonly protocol: 'nd'; readonly asked: NdFrame }
@@ -63,6 +65,7 @@ function hearArp(frame: Uint8Array): Heard {
       destination: ethernet.destination,
       toEverybody: isMulticastMac(ethernet.destination),
       askerMac: arp.senderMac,
+      tells: isGratuitousArp(arp),
       frame: { protocol: 'arp', asked },
     }
   }
@@ -81,6 +84,7 @@ function hearNd(frame: Uint8Array): Heard {
       destination: ethernet.destination,
       toEverybody: isMulticastMac(ethernet.destination),
       askerMac: linkAddressOf(nd, 'source-link-address'),
+      tells: false,
       frame: { protocol: 'nd', asked },
     }
   }

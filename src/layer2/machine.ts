@@ -304,6 +304,9 @@ function onFrame(m: Layer2, interfaceIndex: number, frame: Uint8Array, now: Ms):
     case 'question':
       break
   }
+  if (m.draining !== undefined && heard.tells && heard.askerMac !== undefined) {
+    return onAnnouncement(m, nic, heard.target, heard.askerMac, now)
+  }
   const state = m.vips.get(heard.target)
   if (state === undefined || !state.owned) return [{ type: 'dropped', why: 'not-our-address' }]
   if (!heard.toEverybody && heard.destination !== nic.mac) return [{ type: 'dropped', why: 'not-to-us' }]

@@ -1,0 +1,460 @@
+import type { Ip } from '../addr/ip.ts'
+import type { SpeakerMove, SpeakerStatus } from '../api/speaker.ts'
+import { type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
+import type { Config, Problem } from '../config/model.ts'
+import { namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
+import { parseConfig } from '../config/parse.ts'
+import { serviceFromObject } from '../config/services.ts'
+import { DigestOrder } from '../layer2/digest-order.ts'
+import { Layer2Planner, VipTable } from '../layer2/plan.ts'
+import type { Because, OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
+import { l2StatusFromObject, l2StatusObject, planL2Statuses } from '../layer2/status.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { EventSink } from '../ports/events.ts'
+import { type Informer, type Kube, type KubeObject, RESOURCES } from '../ports/kube.ts'
+import type { Log } from '../ports/log.ts'
+import type { Metrics } from '../ports/metrics.ts'
+import { Coalesced } from './coalesced.ts'
+
+/** The reflex thread, seen from the main thread. */
+export interface ReflexLink {
+  post(command: ReflexCommand): void
+  onReport(listener: (report: ReflexReport) => void): void
+}
+
+export type SpeakerOptions = {
+  readonly node: string
+  /** Where the metallb.io resources and the Secret are. */
+  readonly namespace: string
+  readonly loadBalancerClass: string | undefined
+  readonly ignoreExcludeLabel: boolean
+  readonly secretName: string
+  /** This speaker's own Pod, which then owns the status objects; undefined outside of a Pod. */
+  readonly pod: { readonly name: string; readonly uid: string } | undefined
+  /** How long an orderly stop waits for the next owners to announce themselves. */
+  readonly drainMs: number
+}
+
+export type SpeakerPorts = {
+  readonly kube: Kube
+  readonly events: EventSink
+  readonly metrics: Metrics
+  readonly clock: Clock
+  readonly log: Log
+  readonly reflex: ReflexLink
+}
+
+const MOVES_MAX = 100
+const COUNT_EVERY_MS = 5000
+
+/**
+ * The main thread of a speaker: keeps the cluster's facts, plans, tells the reflex thread the difference, and tells the
+ * cluster what the reflex thread did.
+ */
+export class Speaker {
+  readonly #options: SpeakerOptions
+  readonly #ports: SpeakerPorts
+  readonly #table = new VipTable()
+  readonly #order = new DigestOrder()
+  readonly #owned = new Map<Ip, readonly string[]>()
+  readonly #peers = new Map<string, string>()
+  readonly #moves: SpeakerMove[] = []
+  readonly #slicesOf = new Map<string, Map<string, EndpointSliceFacts>>()
+  readonly #dirty = new Set<string>()
+  readonly #pass: Coalesced
+  readonly #statusPass: Coalesced
+  readonly #informers
+  #config: Config | undefined
+  #problems: readonly Problem[] = []
+  #planner: Layer2Planner | undefined
+  #configDirty = true
+  #hasKey = false
+  #ready = false
+  #drained: (() => void) | undefined
+  #failed: (message: string) => void = () => {}
+
+  constructor(options: SpeakerOptions, ports: SpeakerPorts) {
+    this.#options = options
+    this.#ports = ports
+    const { kube } = ports
+    const { namespace } = options
+    this.#informers = {
+      services: kube.informer(RESOURCES.services, { convert: serviceFromObject }),
+      slices: kube.informer(RESOURCES.endpointSlices, { convert: endpointsFromSlice }),
+      nodes: kube.informer(RESOURCES.nodes, { convert: nodeFromObject }),
+      namespaces: kube.informer(RESOURCES.namespaces, { convert: namespaceFromObject }),
+      pools: kube.informer(RESOURCES.ipAddressPools, { namespace, convert: withoutManagedFields }),
+      advertisements: kube.informer(RESOURCES.l2Advertisements, { namespace, convert: withoutManagedFields }),
+      statuses: kube.informer(RESOURCES.serviceL2Statuses, { namespace, convert: l2StatusFromObject }),
+      secret: kube.informer(RESOURCES.secrets, {
+        namespace,
+        fieldSelector: `metadata.name=${options.secretName}`,
+        convert: clusterKeyOf,
+      }),
+    } as const
+    this.#pass = new Coalesced(ports.clock, () => this.#plan())
+    this.#statusPass = new Coalesced(ports.clock, () => this.#writeStatuses(), {
+      retryAfterMs: 2000,
+      onError: error => ports.log.warn('status-write-failed', { error }),
+    })
+  }
+
+  /**
+   * Runs until the signal aborts, then gives everything up in an orderly way.
+   * @throws when the reflex thread fails: then this process announces nothing and has to be started anew
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { log, reflex } = this.#ports
+    const stop = new AbortController()
+    const failed = new Promise<never>((_, reject) => {
+      this.#failed = message => reject(new Error(`the reflex thread failed: ${message}`))
+    })
+    reflex.onReport(report => this.#onReport(report))
+    this.#listen()
+    try {
+      await Promise.race([this.#start(stop.signal, signal), failed])
+      this.#ready = true
+      log.info('speaker-ready', { node: this.#options.node, services: this.#informers.services.items.size })
+      this.#pass.request()
+      await Promise.race([aborted(signal), failed])
+      await Promise.race([this.#drain(), failed])
+    } finally {
+      stop.abort()
+      this.#pass.close()
+      this.#statusPass.close()
+    }
+  }
+
+  status(): SpeakerStatus {
+    return {
+      node: this.#options.node,
+      ready: this.#ready,
+      hasKey: this.#hasKey,
+      peers: [...this.#peers].map(([node, status]) => ({ node, status })),
+      services: [...this.#table.assignments()]
+        .filter(({ reason }) => reason !== 'notLoadBalancer')
+        .map(({ service, ips, candidates, reason }) => ({
+          service,
+          ips,
+          owned: ips.filter(ip => this.#owned.get(ip)?.includes(service) === true),
+          candidates,
+          reason,
+        })),
+      moves: this.#moves,
+    }
+  }
+
+  get ready(): boolean {
+    return this.#ready
+  }
+
+  #listen(): void {
+    const { services, slices, nodes, namespaces, pools, advertisements, statuses, secret } = this.#informers
+    services.onChange(({ key }) => this.#touch(key))
+    slices.onChange(({ key, before, after }) => {
+      for (const facts of [before, after]) {
+        if (facts?.serviceKey !== undefined) this.#slicesOf.get(facts.serviceKey)?.delete(key)
+      }
+      if (after?.serviceKey !== undefined) {
+        let known = this.#slicesOf.get(after.serviceKey)
+        if (known === undefined) this.#slicesOf.set(after.serviceKey, (known = new Map()))
+        known.set(key, after)
+      }
+      for (const facts of [before, after]) if (facts?.serviceKey !== undefined) this.#touch(facts.serviceKey)
+    })
+    nodes.onChange(({ before, after }) => {
+      // The kubelet writes the Node every few seconds; only what the election reads counts.
+      if (JSON.stringify(before) === JSON.stringify(after)) return
+      this.#tellPeers()
+      this.#touchAll()
+    })
+    for (const informer of [namespaces, pools, advertisements] as Informer<unknown>[]) {
+      informer.onChange(() => this.#touchAll())
+    }
+    statuses.onChange(() => this.#statusPass.request())
+    secret.onChange(({ after }) => this.#tellKey(after))
+  }
+
+  /** Nothing is announced before everything was seen once: who does not know the others takes what is theirs. */
+  async #start(stop: AbortSignal, signal: AbortSignal): Promise<void> {
+    const started = Object.values(this.#informers).map(informer => informer.start(stop))
+    await Promise.race([Promise.all(started), aborted(signal)])
+    // Those still waiting reject when the stop comes; nobody listens any more.
+    for (const each of started) each.catch(() => {})
+    this.#tellPeers()
+    if (!this.#hasKey && !signal.aborted) {
+      this.#ports.log.warn('no-cluster-key', {
+        secret: `${this.#options.namespace}/${this.#options.secretName}`,
+        effect: 'no peer is heard and nothing is announced until the controller has made it',
+      })
+    }
+    this.#count()
+  }
+
+  #touch(service: string): void {
+    this.#dirty.add(service)
+    if (this.#ready) this.#pass.request()
+  }
+
+  #touchAll(): void {
+    this.#configDirty = true
+    if (this.#ready) this.#pass.request()
+  }
+
+  #tellPeers(): void {
+    const peers: { name: string; ip: Ip }[] = []
+    let self: Ip | undefined
+    for (const node of this.#informers.nodes.items.values()) {
+      const [ip] = node.internalIps
+      if (ip === undefined) continue
+      if (node.name === this.#options.node) self = ip
+      else peers.push({ name: node.name, ip })
+    }
+    for (const name of this.#peers.keys())
+      if (!peers.some(peer => peer.name === name)) this.#peers.delete(name)
+    for (const { name } of peers) if (!this.#peers.has(name)) this.#peers.set(name, 'presumed')
+    this.#ports.reflex.post({ type: 'peers', peers, self })
+  }
+
+  /** A key that vanished is kept: losing a Secret must not make every node take every address. */
+  #tellKey(key: Uint8Array | undefined): void {
+    if (key === undefined) {
+      this.#ports.log.warn('cluster-key-missing', { effect: 'the one known before stays in use' })
+      return
+    }
+    this.#hasKey = true
+    this.#ports.reflex.post({ type: 'key', key })
+    if (this.#ready) this.#pass.request()
+  }
+
+  #plan(): void {
+    const { services, nodes } = this.#informers
+    if (this.#configDirty) {
+      this.#configDirty = false
+      this.#parse()
+      if (this.#config !== undefined) {
+        const { node: self, loadBalancerClass, ignoreExcludeLabel } = this.#options
+        const facts = {
+          config: this.#config,
+          nodes: nodes.items,
+          self,
+          loadBalancerClass,
+          ignoreExcludeLabel,
+        }
+        this.#planner = new Layer2Planner(facts, this.#order)
+      }
+      for (const key of services.items.keys()) this.#dirty.add(key)
+    }
+    // Without a key nobody can be heard, and who hears nobody must not conclude that all others are gone.
+    if (this.#planner === undefined || !this.#hasKey) return
+    const touched = new Set<Ip>()
+    for (const key of this.#dirty) {
+      const service = services.items.get(key)
+      const slices = this.#slicesOf.get(key)
+      if (service === undefined && slices?.size === 0) this.#slicesOf.delete(key)
+      const assignment =
+        service === undefined ? undefined : this.#planner.assign(service, slices?.values() ?? [])
+      for (const ip of this.#table.set(key, assignment)) touched.add(ip)
+    }
+    this.#dirty.clear()
+    if (touched.size === 0) return
+    const { set, remove } = this.#table.difference(touched)
+    this.#ports.reflex.post({ type: 'plan', set, remove })
+    this.#statusPass.request()
+  }
+
+  /** Invalid configuration keeps the last good one running (V-1). */
+  #parse(): void {
+    const { pools, advertisements, nodes, namespaces } = this.#informers
+    const { metrics, log } = this.#ports
+    const parsed = parseConfig({
+      pools: [...pools.items.values()],
+      l2Advertisements: [...advertisements.items.values()],
+      nodes: [...nodes.items.values()],
+      namespaces: [...namespaces.items.values()],
+    })
+    const invalid = 'problems' in parsed
+    metrics.set('metallb_k8s_client_config_stale_bool', {}, invalid ? 1 : 0)
+    if (invalid) {
+      const news = JSON.stringify(parsed.problems) !== JSON.stringify(this.#problems)
+      this.#problems = parsed.problems
+      if (news) for (const problem of parsed.problems) log.error('config-invalid', { ...problem })
+      return
+    }
+    this.#problems = []
+    this.#config = parsed.config
+    metrics.set('metallb_k8s_client_config_loaded_bool', {}, 1)
+  }
+
+  #onReport(report: ReflexReport): void {
+    const { log } = this.#ports
+    switch (report.type) {
+      case 'owned':
+        for (const change of report.changes) this.#onOwned(change)
+        this.#statusPass.request()
+        break
+      case 'peer': {
+        const { node, from, to, silentMs } = report
+        this.#peers.set(node, to)
+        log.info('peer-changed', { node, from, to, silentMs: Math.round(silentMs) })
+        break
+      }
+      case 'drained':
+        this.#drained?.()
+        break
+      case 'counters':
+        this.#onCounters(report)
+        break
+      case 'failed':
+        this.#failed(report.message)
+        break
+    }
+  }
+
+  #onOwned({ ip, services, owned, atWallMs, because }: OwnedChange): void {
+    const { node } = this.#options
+    const { events, metrics, log } = this.#ports
+    const before = this.#owned.get(ip) ?? []
+    if (owned) this.#owned.set(ip, services)
+    else this.#owned.delete(ip)
+    const at = new Date(atWallMs).toISOString()
+    const why = explainCause(because)
+    log.info(owned ? 'address-announced' : 'address-released', { ip, services, at, because: why })
+    if (because.type === 'peer') {
+      this.#moves.unshift({ ip, services, owned, at, because: why })
+      this.#moves.length = Math.min(this.#moves.length, MOVES_MAX)
+    }
+    for (const key of new Set([...before, ...services])) {
+      const labels = { service: key, protocol: 'layer2', node, ip }
+      if (owned && services.includes(key)) metrics.set('metallb_speaker_announced', labels, 1)
+      else metrics.remove('metallb_speaker_announced', labels)
+    }
+    if (!owned) return
+    for (const key of services) {
+      const service = this.#informers.services.items.get(key)
+      // One Event for a Service, not one for each of its addresses.
+      if (service === undefined || service.statusIps[0] !== ip) continue
+      const { namespace, name, uid } = service
+      events.emit(
+        { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
+        'Normal',
+        'nodeAssigned',
+        `announcing from node "${node}" with protocol "layer2"`,
+      )
+    }
+  }
+
+  #onCounters({ counters }: ReflexReport & { type: 'counters' }): void {
+    const { metrics } = this.#ports
+    for (const { ip, requests, replies, announcements } of counters.addresses) {
+      metrics.set('metallb_layer2_requests_received', { ip }, requests)
+      metrics.set('metallb_layer2_responses_sent', { ip }, replies)
+      metrics.set('metallb_layer2_gratuitous_sent', { ip }, announcements)
+    }
+    for (const [reason, count] of Object.entries(counters.dropped)) {
+      metrics.set('lodestone_reflex_dropped_total', { reason }, count)
+    }
+    metrics.set('lodestone_reflex_frames_lost_total', {}, counters.framesLost)
+    metrics.set('lodestone_heartbeats_sent_total', {}, counters.heartbeatsSent)
+    metrics.set('lodestone_heartbeats_received_total', {}, counters.heartbeatsReceived)
+    metrics.set('lodestone_reflex_worst_lateness_seconds', {}, counters.worstLatenessMs / 1000)
+  }
+
+  #count(): void {
+    this.#ports.clock.after(COUNT_EVERY_MS, () => {
+      if (!this.#ready) return
+      this.#ports.reflex.post({ type: 'count' })
+      this.#count()
+    })
+  }
+
+  async #writeStatuses(): Promise<void> {
+    const { node, namespace, pod } = this.#options
+    const { kube } = this.#ports
+    if (!this.#informers.statuses.synced) return
+    const announced = new Map<string, readonly string[]>()
+    for (const services of this.#owned.values()) {
+      for (const service of services) {
+        const interfaces = this.#table.get(service)?.claim?.interfaces ?? 'all'
+        announced.set(service, interfaces === 'all' ? [] : interfaces)
+      }
+    }
+    for (const action of planL2Statuses(node, announced, this.#informers.statuses.items.values())) {
+      if (action.type === 'delete') {
+        await kube.delete(RESOURCES.serviceL2Statuses, action.status)
+        continue
+      }
+      const { labels, ...content } = l2StatusObject(node, action.service, action.interfaces)
+      const created = await kube.create(RESOURCES.serviceL2Statuses, {
+        apiVersion: 'metallb.io/v1beta1',
+        kind: 'ServiceL2Status',
+        metadata: {
+          name: '',
+          generateName: 'l2-',
+          namespace,
+          labels,
+          ...(pod === undefined
+            ? {}
+            : { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: pod.name, uid: pod.uid }] }),
+        },
+        spec: {},
+      })
+      await kube.update(RESOURCES.serviceL2Statuses, { ...created, ...content }, { subresource: 'status' })
+    }
+  }
+
+  /** SIGTERM hands over first and leaves after: peers learn it at once, and we answer until the next owner has announced itself. */
+  async #drain(): Promise<void> {
+    const { clock, log, reflex } = this.#ports
+    const { drainMs } = this.#options
+    this.#ready = false
+    this.#pass.close()
+    log.info('draining', { addresses: this.#owned.size })
+    await new Promise<void>(done => {
+      this.#drained = done
+      clock.after(drainMs * 1.5, done)
+      reflex.post({ type: 'drain', patienceMs: drainMs })
+    })
+    log.info('drained', {})
+  }
+}
+
+/** For people. */
+function explainCause(because: Because): string {
+  switch (because.type) {
+    case 'plan':
+      return 'the plan says so'
+    case 'interfaces':
+      return 'an interface changed'
+    case 'drain':
+      return 'this speaker stops'
+    case 'peer': {
+      const what = { presumed: 'is waited for', alive: 'is back', dead: 'is silent', left: 'leaves' }[
+        because.status
+      ]
+      return `node ${because.node} ${what}, last heard ${Math.round(because.silentMs)} ms before`
+    }
+  }
+}
+
+function withoutManagedFields(object: KubeObject): KubeObject {
+  const { managedFields: _, ...metadata } = object.metadata as KubeObject['metadata'] & {
+    managedFields?: unknown
+  }
+  return { ...object, metadata }
+}
+
+/** The heartbeat key from the Secret that the controller makes; undefined when it holds none. */
+function clusterKeyOf(object: KubeObject): Uint8Array | undefined {
+  const data = object['data'] as Record<string, unknown> | undefined
+  const encoded = data?.['secretkey']
+  if (typeof encoded !== 'string' || encoded === '') return undefined
+  return Buffer.from(encoded, 'base64')
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

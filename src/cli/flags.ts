@@ -1,0 +1,67 @@
+import { InvalidArgumentError, Option } from 'commander'
+import type { LogLevel } from '../ports/log.ts'
+
+/** Parsers and options that several commands share. Defaults come from MetalLB's variables where it has them (metallb.md 1.6, 1.7). */
+
+export function integer(min: number, max: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`A whole number from ${min} to ${max} is needed.`)
+    }
+    return value
+  }
+}
+
+export function kubeconfigOption(): Option {
+  return new Option(
+    '--kubeconfig <file>',
+    'how to reach the API server (default: $KUBECONFIG, ~/.kube/config, in-cluster)',
+  )
+}
+
+export function namespaceOption(): Option {
+  return new Option('--namespace <namespace>', 'where the metallb.io resources are')
+    .env('METALLB_NAMESPACE')
+    .default('metallb-system')
+}
+
+export function lbClassOption(): Option {
+  return new Option(
+    '--lb-class <class>',
+    'handle only Services of this loadBalancerClass (default: only those without one)',
+  )
+}
+
+export function logLevelOption(): Option {
+  return new Option('--log-level <level>', 'what to log')
+    .choices(['debug', 'info', 'warn', 'error'] satisfies LogLevel[])
+    .default('info')
+}
+
+export function secretNameOption(): Option {
+  return new Option('--ml-secret-name <name>', 'Secret that holds the key of the heartbeats between speakers')
+    .env('METALLB_ML_SECRET_NAME')
+    .default('memberlist')
+}
+
+export function healthPortOption(): Option {
+  return new Option(
+    '--health-probe-port <port>',
+    '/healthz, /readyz, /metrics and /status on the loopback address',
+  )
+    .argParser(integer(0, 65535))
+    .default(17472)
+}
+
+/** Aborts at the first SIGTERM or SIGINT; a second one ends the process at once. */
+export function stopSignal(): AbortSignal {
+  const controller = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(1)
+      controller.abort()
+    })
+  }
+  return controller.signal
+}
