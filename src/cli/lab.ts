@@ -6,7 +6,10 @@ import { KILL_WAYS } from '../api/lab.ts'
 
 /** `lodestone lab`: the cluster on one machine. Its parts are loaded when a command runs. */
 export function labCommand(): Command {
-  const lab = new Command('lab').description('a cluster on this machine, out of network namespaces')
+  const lab = new Command('lab')
+    .description('a cluster on this machine, out of network namespaces')
+    // So that the flags behind a host's name are the command's, not ours.
+    .enablePositionalOptions()
 
   withName(lab.command('up'))
     .description('start a lab and leave it running')
@@ -189,7 +192,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 async function exec(host: string, command: string[], options: Named): Promise<void> {
   await orFail(async () => {
     const { openLab } = await import('../lab/lab.ts')
-    const child = openLab(options.name).spawn(host, command, { stdio: 'inherit' })
+    const child = openLab(options.name).spawn(host, behindDashes(command), { stdio: 'inherit' })
     await follow(child)
   })
 }
@@ -198,8 +201,13 @@ async function kubectl(args: string[], options: Named): Promise<void> {
   await orFail(async () => {
     const { openLab } = await import('../lab/lab.ts')
     const env = { ...process.env, KUBECONFIG: openLab(options.name).kubeconfigPath }
-    await follow(spawn('kubectl', args, { stdio: 'inherit', env }))
+    await follow(spawn('kubectl', behindDashes(args), { stdio: 'inherit', env }))
   })
+}
+
+/** The `--` that sets a command apart from our own flags is not part of it. */
+function behindDashes(command: readonly string[]): readonly string[] {
+  return command[0] === '--' ? command.slice(1) : command
 }
 
 /** Ends as the child ends; the terminal signals both, so a signal is the child's to act on. */

@@ -33,7 +33,7 @@ export type Cluster = {
   readonly speakerKubeconfig: string
   readonly controllerKubeconfig: string
   setFault(fault: unknown): void
-  /** What a node that is cut off does not hear, and what Kubernetes thinks of it after a while. */
+  /** A node that is cut off hears nothing from the API server, which after a while takes it for lost. */
   setReachable(node: string, reachable: boolean): void
   objects(): Promise<{
     readonly services: readonly LabServiceStatus[]
@@ -44,8 +44,7 @@ export type Cluster = {
 /** The namespace of our own processes, as MetalLB's manifests have it. */
 const NAMESPACE = 'metallb-system'
 
-/** kube-controller-manager's --node-monitor-grace-period: so late does Kubernetes notice that a node is gone. */
-const NODE_GRACE_MS: Ms = 40_000
+const POLL_MS: Ms = 20
 
 /** The API server with its first objects, the workload controllers, and a service proxy on each node. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
@@ -82,7 +81,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     userAgent: 'lodestone-lab',
   })
   const nodes = topology.hosts.filter(host => host.role === 'node')
-  await createFirstObjects(kube, nodes, clock)
+  for (const name of ['default', 'kube-system', NAMESPACE]) {
+    await ensure(kube, RESOURCES.namespaces, { metadata: { name } })
+  }
+  const cutOff = new Set<string>()
   const { signal } = new AbortController()
   await startWorkload(
     {
@@ -91,29 +93,22 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       network: options.podNetwork,
       clock,
       log,
-      stateDir: paths.data,
+      logDirectory: join(paths.logs, 'pods'),
+      reachable: node => !cutOff.has(node),
     },
     signal,
   )
   const proxies = await startProxies({ kube, nodes, clock, log }, signal)
-  const cancelNotReady = new Map<string, () => void>()
+  await nodesRegistered(kube, nodes, clock)
   return {
     speakerKubeconfig: file(join(paths.data, 'speaker.kubeconfig'), inside, tokens.speaker),
     controllerKubeconfig: file(join(paths.data, 'controller.kubeconfig'), inside, tokens.controller),
     setFault: fault => server.setFault(fault),
     objects: () => currentObjects(kube),
-    setReachable(name, reachable) {
-      proxies.setReachable(name, reachable)
-      cancelNotReady.get(name)?.()
-      const tell = (ready: 'True' | 'Unknown'): void => {
-        setNodeReady(kube, name, ready, clock).catch(error => log.error('node-status', { node: name, error }))
-      }
-      if (reachable) tell('True')
-      else
-        cancelNotReady.set(
-          name,
-          clock.after(NODE_GRACE_MS, () => tell('Unknown')),
-        )
+    setReachable(node, reachable) {
+      if (reachable) cutOff.delete(node)
+      else cutOff.add(node)
+      proxies.setReachable(node, reachable)
     },
   }
 }
@@ -129,89 +124,18 @@ function serviceAccount(name: string): { user: string; groups: string[] } {
   }
 }
 
-async function createFirstObjects(kube: Kube, nodes: readonly Host[], clock: Clock): Promise<void> {
-  for (const name of ['default', 'kube-system', NAMESPACE]) {
-    await ensure(kube, RESOURCES.namespaces, { metadata: { name } })
-  }
-  for (const node of nodes) {
-    await ensure(kube, RESOURCES.nodes, {
-      metadata: {
-        name: node.name,
-        labels: {
-          'kubernetes.io/hostname': node.name,
-          'kubernetes.io/os': 'linux',
-          'kubernetes.io/arch': process.arch === 'x64' ? 'amd64' : process.arch,
-        },
-      },
-      spec: { podCIDR: node.podCidrs[0], podCIDRs: node.podCidrs },
-    })
-    await kube.patch(
-      RESOURCES.nodes,
-      { namespace: '', name: node.name },
-      {
-        status: {
-          addresses: [
-            ...node.ips.map(address => ({ type: 'InternalIP', address })),
-            { type: 'Hostname', address: node.name },
-          ],
-          conditions: [readyCondition('True', clock)],
-          nodeInfo: NODE_INFO,
-          capacity: NODE_CAPACITY,
-          allocatable: NODE_CAPACITY,
-        },
-      },
-      { type: 'merge', subresource: 'status' },
-    )
+/** Resolves when all nodes have registered. */
+async function nodesRegistered(kube: Kube, nodes: readonly Host[], clock: Clock): Promise<void> {
+  while ((await kube.list(RESOURCES.nodes)).length < nodes.length) {
+    await new Promise<void>(resolve => clock.after(POLL_MS, resolve))
   }
 }
-
-/** Fields that kubectl shows or that the API demands. */
-const NODE_INFO = {
-  architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-  bootID: '',
-  containerRuntimeVersion: 'lodestone://lab',
-  kernelVersion: '',
-  kubeProxyVersion: '',
-  kubeletVersion: 'lab',
-  machineID: '',
-  operatingSystem: 'linux',
-  osImage: 'network namespace',
-  systemUUID: '',
-}
-
-const NODE_CAPACITY = { cpu: '4', memory: '8Gi', pods: '110' }
 
 async function ensure(kube: Kube, resource: Resource, object: KubeObject): Promise<void> {
   try {
     await kube.create(resource, object)
   } catch (error) {
     if (!(error instanceof KubeError) || error.code !== 'already-exists') throw error
-  }
-}
-
-async function setNodeReady(
-  kube: Kube,
-  name: string,
-  ready: 'True' | 'Unknown',
-  clock: Clock,
-): Promise<void> {
-  await kube.patch(
-    RESOURCES.nodes,
-    { namespace: '', name },
-    { status: { conditions: [readyCondition(ready, clock)] } },
-    { type: 'merge', subresource: 'status' },
-  )
-}
-
-function readyCondition(status: 'True' | 'Unknown', clock: Clock) {
-  const now = new Date(clock.wallNow()).toISOString().replace(/\.\d+Z$/, 'Z')
-  return {
-    type: 'Ready',
-    status,
-    reason: status === 'True' ? 'KubeletReady' : 'NodeStatusUnknown',
-    message: status === 'True' ? 'the lab runs this node' : 'the lab has cut this node off',
-    lastHeartbeatTime: now,
-    lastTransitionTime: now,
   }
 }
 

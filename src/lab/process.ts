@@ -11,8 +11,8 @@ const BACK_OFF_MS = { first: 100, max: 10_000 } as const
 /** A process that lived this long starts with the first delay again. */
 const HEALTHY_MS: Ms = 10_000
 
-/** What a daemon writes when it serves: the JSON log line of the event `ready`. */
-const READY = /"(?:event|msg)":"ready"/
+/** What a daemon writes when it serves: a JSON log line with an event like `speaker-ready`. */
+const READY = /"event":"(?:[a-z]+-)?ready"/
 
 export type SupervisedOptions = {
   readonly name: string
