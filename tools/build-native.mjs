@@ -1,6 +1,6 @@
 // Builds native/lodestone.c into native/build/lodestone.node with the C compiler of the system: run by npm's "install" script.
 // Downloads nothing: the headers of Node-API come with the npm package node-api-headers, and Node-API is the same for every
-// version of Node.js. Skips when source, flags, compiler and platform are as they were. `--check` compiles only, warnings are errors.
+// version of Node.js. Skips when what is there was built from this source with these flags and loads. `--check` compiles only, warnings are errors.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,13 +21,12 @@ function fail(sentence) {
   process.exit(1)
 }
 
-/** The compiler as command and leading arguments, with what it says of its version. */
+/** The compiler as command and leading arguments. */
 function findCompiler() {
   const candidates = [process.env.CC, 'cc', 'gcc', 'clang'].filter(Boolean)
   for (const candidate of candidates) {
     const [command, ...args] = candidate.split(/\s+/)
-    const said = spawnSync(command, [...args, '--version'], { encoding: 'utf8' })
-    if (said.status === 0) return { command, args, version: said.stdout.split('\n')[0] }
+    if (spawnSync(command, [...args, '--version']).status === 0) return { command, args }
   }
   return undefined
 }
@@ -42,12 +41,18 @@ function includeDirectory() {
   }
 }
 
-if (process.platform !== 'linux') fail(`the native addon needs Linux, this is ${process.platform}`)
-const compiler = findCompiler()
-if (compiler === undefined) {
-  fail(`no C compiler (cc, gcc or clang) was found, so the native addon cannot be built; ${WHAT_TO_INSTALL}`)
+/** It is there, of this source, and this Node.js can load it (not so after the folder moved to another C library). */
+function upToDate() {
+  if (!existsSync(output) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== digest) return false
+  try {
+    createRequire(import.meta.url)(output)
+    return true
+  } catch {
+    return false
+  }
 }
-const include = includeDirectory()
+
+if (process.platform !== 'linux') fail(`the native addon needs Linux, this is ${process.platform}`)
 const flags = [
   '-std=gnu11',
   '-O2',
@@ -57,11 +62,16 @@ const flags = [
   '-fvisibility=hidden',
   '-fno-strict-aliasing',
 ]
-const inputs = [readFileSync(source), flags.join(' '), compiler.version, process.arch, include]
-const digest = createHash('sha256').update(inputs.join('\0')).digest('hex')
+const digest = createHash('sha256')
+  .update([readFileSync(source, 'utf8'), flags.join(' '), process.arch].join('\0'))
+  .digest('hex')
+if (!checkOnly && upToDate()) process.exit(0)
 
-if (!checkOnly && existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest)
-  process.exit(0)
+const compiler = findCompiler()
+if (compiler === undefined) {
+  fail(`no C compiler (cc, gcc or clang) was found, so the native addon cannot be built; ${WHAT_TO_INSTALL}`)
+}
+const include = includeDirectory()
 
 mkdirSync(build, { recursive: true })
 // A new file moved into place: a process that has the old one loaded keeps it.
