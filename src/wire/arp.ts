@@ -82,7 +82,7 @@ export function arpRequest(from: { readonly mac: Mac; readonly ip: Ipv4 }, targe
 
 /**
  * The answer to a request: `mac` has the address that was asked for. Sent to the asker alone, in its VLAN (RFC 826, packet
- * reception). For a probe that makes the target address 0.0.0.0, which is what RFC 5227 section 2.1.1 expects.
+ * reception: the asker's addresses become the target's). So the answer to a probe has the target address 0.0.0.0.
  */
 export function arpReply(request: ArpFrame, mac: Mac): ArpFrame {
   const { senderMac, senderIp, targetIp } = request.arp
