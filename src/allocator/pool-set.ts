@@ -91,17 +91,17 @@ export class PoolSet {
         message: `the requested ${requested.join(', ')} must be of the families of the cluster IPs ${clusterIps.join(', ')}`,
       }
     }
-    const found = this.check(wish, requested)
-    if (!('pool' in found)) return found
-    const { name } = found.pool.pool
-    if (addressPool !== undefined && addressPool !== name) {
+    // Reasons that last before those that pass: which one is told must not depend on who came first.
+    const name = this.poolOf(requested)?.pool.name
+    if (name !== undefined && addressPool !== undefined && addressPool !== name) {
       wish.why.push({ pool: name, result: 'refused' })
       return {
         code: 'poolMismatch',
         message: `the requested ${requested.join(', ')} is in pool ${name}, not in the named pool ${addressPool}`,
       }
     }
-    wish.why.push({ pool: name, result: 'chosen' })
+    const found = this.check(wish, requested)
+    if ('pool' in found) wish.why.push({ pool: found.pool.pool.name, result: 'chosen' })
     return found
   }
 
