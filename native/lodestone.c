@@ -6,8 +6,8 @@
  *
  * Life cycle. A Sock is owned by a JavaScript object (napi_wrap). While it is polled it holds a strong reference to that object,
  * so it cannot be collected; the libuv handle is a separate allocation that outlives the Sock until its close callback. An
- * asynchronous clean-up hook per environment closes what is still open when a worker is terminated: without it libuv aborts the
- * process because its loop is closed with open handles.
+ * asynchronous clean-up hook per environment closes what is still open when a worker is terminated, and waits for libuv: a loop that is
+ * closed with open handles aborts the process.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9

@@ -28,11 +28,16 @@ const SLOT_SIZE = 1536
 const RECEIVE_BUFFER = 2 * 1024 * 1024
 
 const WATCH_MS = 500
+/** Frames that the addon takes at once. */
+const BATCH_MAX = 4096
 
 /** packet(7), sll_pkttype. What we sent ourselves (4) never arrives, by PACKET_IGNORE_OUTGOING. */
 const KINDS: readonly FrameKind[] = ['host', 'broadcast', 'multicast', 'other-host']
 
-/** A {@link PacketSocket} with what only the real one can do. */
+/**
+ * A {@link PacketSocket} with what only the real one can do. Closing one blocks the thread while the kernel waits until no other processor
+ * still hands it a frame, some milliseconds: keep sockets open rather than closing and opening them in a hurry.
+ */
 export interface LinuxPacketSocket extends PacketSocket {
   /** The network card lets frames to this multicast address in, until the socket is closed. Sends no report: see mld.ts. */
   joinLinkGroup(mac: Mac): void
@@ -96,15 +101,11 @@ class AfPacketSocket implements LinuxPacketSocket {
   }
 
   sendBatch(frames: readonly Uint8Array[]): number {
-    const ends = new Uint32Array(frames.length)
-    let end = 0
-    for (const [i, frame] of frames.entries()) {
-      end += frame.length
-      ends[i] = end
+    let sent = 0
+    for (let start = 0; start < frames.length; start += BATCH_MAX) {
+      sent += this.#sendSome(frames.slice(start, start + BATCH_MAX))
     }
-    const bytes = new Uint8Array(end)
-    for (const [i, frame] of frames.entries()) bytes.set(frame, (ends[i] ?? 0) - frame.length)
-    return addon().sendBatch(this.#socket, bytes, ends)
+    return sent
   }
 
   joinLinkGroup(mac: Mac): void {
@@ -148,6 +149,22 @@ class AfPacketSocket implements LinuxPacketSocket {
   #fail(message: string): void {
     this.close()
     this.#options.onError(new Error(message))
+  }
+
+  #sendSome(frames: readonly Uint8Array[]): number {
+    const bytes = Buffer.concat(frames)
+    const ends = new Uint32Array(frames.length)
+    let end = 0
+    for (const [i, frame] of frames.entries()) {
+      end += frame.length
+      ends[i] = end
+    }
+    try {
+      return addon().sendBatch(this.#socket, bytes, ends)
+    } catch (error) {
+      if (hasCode(error, 'ERR_SOCKET_CLOSED')) return 0
+      throw error
+    }
   }
 
   #stopWatch(): void {
