@@ -1,0 +1,253 @@
+import { equal, type FieldTree, isRecord, type JsonObject } from './objects.ts'
+import { fieldSchema, type Schema } from './schema.ts'
+
+/**
+ * Sets of field paths, as FieldsV1 writes them. A node with no children is a member of the set; a node with children is one when
+ * it has the child `.`. Trees are never changed: every operation makes a new one and shares what it can.
+ */
+export const EMPTY: FieldTree = {}
+
+const isEmpty = (tree: FieldTree): boolean => {
+  for (const _ in tree) return false
+  return true
+}
+
+/** How the elements of a list are told apart; undefined when the list is one value. */
+export function listKind(schema: Schema | undefined): 'map' | 'set' | undefined {
+  const type = schema?.['x-kubernetes-list-type']
+  return type === 'map' || type === 'set' ? type : undefined
+}
+
+/** A map or struct whose fields have owners of their own. */
+export function isGranular(value: unknown, schema: Schema | undefined): value is JsonObject {
+  return isRecord(value) && schema?.['x-kubernetes-map-type'] !== 'atomic'
+}
+
+/** `k:{"port":80,"protocol":"TCP"}` or `v:"x"`. A key that is absent takes its default from the schema. */
+export function itemSegment(item: unknown, schema: Schema | undefined): string {
+  if (listKind(schema) === 'set') return `v:${JSON.stringify(item)}`
+  const key: JsonObject = {}
+  const names = [...(schema?.['x-kubernetes-list-map-keys'] ?? [])].sort()
+  for (const name of names) {
+    const value = isRecord(item) ? (item[name] ?? schema?.items?.properties?.[name]?.default) : undefined
+    if (value !== undefined) key[name] = value
+  }
+  return `k:${JSON.stringify(key)}`
+}
+
+/** All paths of a value. `top` leaves out the value itself (true for whole objects). */
+export function fieldsOf(value: unknown, schema: Schema | undefined, top = false): FieldTree {
+  if (Array.isArray(value) && listKind(schema) !== undefined) {
+    const out: FieldTree = value.length === 0 || top ? {} : { '.': EMPTY }
+    for (const item of value) {
+      const below = listKind(schema) === 'set' ? EMPTY : fieldsOf(item, schema?.items)
+      out[itemSegment(item, schema)] = below
+    }
+    return out
+  }
+  if (isGranular(value, schema)) {
+    const out: FieldTree = {}
+    for (const field in value) {
+      if (value[field] === undefined) continue
+      out[`f:${field}`] = fieldsOf(value[field], fieldSchema(schema, field))
+    }
+    if (!top && !isEmpty(out)) out['.'] = EMPTY
+    return out
+  }
+  return EMPTY
+}
+
+const isMember = (tree: FieldTree): boolean => tree['.'] !== undefined || isEmpty(tree)
+
+/** Members of either. */
+export function union(a: FieldTree, b: FieldTree): FieldTree {
+  if (a === b) return a
+  const out: FieldTree = { ...a }
+  for (const segment in b) {
+    const there = b[segment] ?? EMPTY
+    const here = a[segment]
+    if (here === undefined || segment === '.') out[segment] = there
+    else {
+      const joined = union(here, there)
+      out[segment] =
+        !isEmpty(joined) && (isMember(here) || isMember(there)) ? { ...joined, '.': EMPTY } : joined
+    }
+  }
+  return out
+}
+
+/** Members of `a` that are not members of `b`. */
+export function difference(a: FieldTree, b: FieldTree): FieldTree {
+  const out: FieldTree = {}
+  for (const segment in a) {
+    const here = a[segment] ?? EMPTY
+    const there = b[segment]
+    if (there === undefined) {
+      out[segment] = here
+      continue
+    }
+    if (segment === '.') continue
+    const memberHere = isMember(here) && !isMember(there)
+    const { '.': _here, ...belowHere } = here
+    const { '.': _there, ...belowThere } = there
+    const below = difference(belowHere, belowThere)
+    if (isEmpty(below)) {
+      if (memberHere) out[segment] = EMPTY
+    } else out[segment] = memberHere ? { ...below, '.': EMPTY } : below
+  }
+  return out
+}
+
+/** Members of both. */
+export function intersection(a: FieldTree, b: FieldTree): FieldTree {
+  const out: FieldTree = {}
+  for (const segment in a) {
+    const here = a[segment] ?? EMPTY
+    const there = b[segment]
+    if (there === undefined) continue
+    if (segment === '.') {
+      out['.'] = EMPTY
+      continue
+    }
+    const both = isMember(here) && isMember(there)
+    const { '.': _here, ...belowHere } = here
+    const { '.': _there, ...belowThere } = there
+    const below = intersection(belowHere, belowThere)
+    if (isEmpty(below)) {
+      if (both) out[segment] = EMPTY
+    } else out[segment] = both ? { ...below, '.': EMPTY } : below
+  }
+  return out
+}
+
+export function isEmptyTree(tree: FieldTree): boolean {
+  return isEmpty(tree)
+}
+
+/** What differs: `changed` is in the new value and was absent or other before, `removed` is gone. */
+export function compare(
+  before: unknown,
+  after: unknown,
+  schema: Schema | undefined,
+): { changed: FieldTree; removed: FieldTree } {
+  const changed: FieldTree = {}
+  const removed: FieldTree = {}
+  compareInto(before, after, schema, changed, removed)
+  return { changed, removed }
+}
+
+function compareInto(
+  before: unknown,
+  after: unknown,
+  schema: Schema | undefined,
+  changed: FieldTree,
+  removed: FieldTree,
+): void {
+  const pairs: [segment: string, was: unknown, is: unknown, below: Schema | undefined, leaf: boolean][] = []
+  if (Array.isArray(before) || Array.isArray(after)) {
+    const set = listKind(schema) === 'set'
+    const is = new Map(
+      (Array.isArray(after) ? after : []).map((item: unknown) => [itemSegment(item, schema), item]),
+    )
+    const was = new Map(
+      (Array.isArray(before) ? before : []).map((item: unknown) => [itemSegment(item, schema), item]),
+    )
+    for (const segment of new Set([...was.keys(), ...is.keys()])) {
+      pairs.push([segment, was.get(segment), is.get(segment), schema?.items, set])
+    }
+  } else {
+    const was = isRecord(before) ? before : {}
+    const is = isRecord(after) ? after : {}
+    for (const field in is) {
+      if (was[field] !== is[field])
+        pairs.push([`f:${field}`, was[field], is[field], fieldSchema(schema, field), false])
+    }
+    for (const field in was) {
+      if (is[field] === undefined)
+        pairs.push([`f:${field}`, was[field], undefined, fieldSchema(schema, field), false])
+    }
+  }
+  for (const [segment, was, is, below, leaf] of pairs) {
+    if (was === undefined && is === undefined) continue
+    if (was === undefined) changed[segment] = leaf ? EMPTY : fieldsOf(is, below)
+    else if (is === undefined) removed[segment] = leaf ? EMPTY : fieldsOf(was, below)
+    else if (
+      !leaf &&
+      ((isGranular(was, below) && isGranular(is, below)) ||
+        (Array.isArray(was) && Array.isArray(is) && listKind(below) !== undefined))
+    ) {
+      const inner = compare(was, is, below)
+      if (!isEmpty(inner.changed)) changed[segment] = inner.changed
+      if (!isEmpty(inner.removed)) removed[segment] = inner.removed
+    } else if (!equal(was, is)) {
+      changed[segment] = fieldsOf(is, below)
+      const gone = difference(fieldsOf(was, below), fieldsOf(is, below))
+      if (!isEmpty(gone)) removed[segment] = gone
+    }
+  }
+}
+
+/** The members as paths for people: `.spec.ports[port=80,protocol="TCP"].name`. */
+export function paths(tree: FieldTree, prefix = ''): string[] {
+  const out: string[] = []
+  for (const segment of Object.keys(tree).sort()) {
+    if (segment === '.') continue
+    const below = tree[segment] ?? EMPTY
+    const here = prefix + segmentText(segment)
+    if (isMember(below)) out.push(here)
+    out.push(...paths(below, here))
+  }
+  return out
+}
+
+function segmentText(segment: string): string {
+  if (segment.startsWith('f:')) return `.${segment.slice(2)}`
+  if (segment.startsWith('v:')) return `[=${segment.slice(2)}]`
+  const key = JSON.parse(segment.slice(2)) as JsonObject
+  return `[${Object.entries(key)
+    .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+    .join(',')}]`
+}
+
+/** The value without the members of the tree; what is left empty of a removed container goes too. */
+export function withoutFields(value: unknown, tree: FieldTree, schema: Schema | undefined): unknown {
+  if (Array.isArray(value)) {
+    const out: unknown[] = []
+    for (const item of value) {
+      const below = tree[itemSegment(item, schema)]
+      if (below === undefined) out.push(item)
+      else if (isEmpty(below)) continue
+      else {
+        const rest = withoutFields(item, below, schema?.items)
+        if (below['.'] !== undefined && onlyKeys(rest, schema)) continue
+        out.push(rest)
+      }
+    }
+    return out
+  }
+  if (!isRecord(value)) return value
+  const out: JsonObject = {}
+  for (const field in value) {
+    const below = tree[`f:${field}`]
+    if (below === undefined) out[field] = value[field]
+    else if (isEmpty(below)) continue
+    else {
+      const rest = withoutFields(value[field], below, fieldSchema(schema, field))
+      if (below['.'] !== undefined && isBare(rest)) continue
+      out[field] = rest
+    }
+  }
+  return out
+}
+
+const isBare = (value: unknown): boolean =>
+  Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0
+
+/** A list element of which nothing but its key (and defaults) is left. */
+function onlyKeys(item: unknown, schema: Schema | undefined): boolean {
+  if (!isRecord(item)) return false
+  const keys = schema?.['x-kubernetes-list-map-keys'] ?? []
+  return Object.keys(item).every(
+    field => keys.includes(field) || equal(item[field], schema?.items?.properties?.[field]?.default),
+  )
+}
