@@ -66,7 +66,14 @@ export function decodeArpFrame(frame: Uint8Array): ArpFrame {
 
 /** 42 bytes without tags: padding to 60 is the interface's business. */
 export function encodeArpFrame(frame: ArpFrame): Uint8Array {
-  return encodeEthernet({ ...frame.ethernet, etherType: ETHERTYPE.arp, payload: encodeArp(frame.arp) })
+  const { destination, source, tags } = frame.ethernet
+  return encodeEthernet({
+    destination,
+    source,
+    tags,
+    etherType: ETHERTYPE.arp,
+    payload: encodeArp(frame.arp),
+  })
 }
 
 /** Broadcast: who has `targetIp`? */

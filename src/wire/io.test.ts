@@ -63,7 +63,11 @@ test('reading past the end names the field and the document', () => {
     message: 'RFC 1, x: 5 instead of 6',
     code: 'bad-value',
   })
-  assert(new DecodeError('truncated', 'x', 'RFC 1', 'y') instanceof Error)
+  const limit = Error.stackTraceLimit
+  const error = new DecodeError('truncated', 'x', 'RFC 1', 'y')
+  assert(error instanceof Error)
+  assert.equal(error.stack, 'DecodeError: RFC 1, x: y')
+  assert.equal(Error.stackTraceLimit, limit)
 })
 
 test('a copy outlives the buffer, a view does not', () => {

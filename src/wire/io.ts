@@ -10,7 +10,10 @@ export type DecodeErrorCode =
   | 'too-many' // more repetitions than our bound
   | 'unsupported' // legal, but nothing that we speak
 
-/** What came off the wire is not what `source` describes. */
+/**
+ * What came off the wire is not what `source` describes. Carries no stack trace: field and document say where, strangers can cause
+ * it at line rate, and taking the trace would be most of its cost.
+ */
 export class DecodeError extends Error {
   override readonly name = 'DecodeError'
   readonly code: DecodeErrorCode
@@ -20,7 +23,10 @@ export class DecodeError extends Error {
   readonly source: string
 
   constructor(code: DecodeErrorCode, field: string, source: string, what: string) {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
     super(`${source}, ${field}: ${what}`)
+    Error.stackTraceLimit = limit
     this.code = code
     this.field = field
     this.source = source
@@ -145,9 +151,9 @@ export class Writer {
   #bytes: Uint8Array
   #length = 0
 
-  /** @param expected how many bytes will probably be written */
+  /** @param expected how many bytes will be written; exact is fastest, wrong does no harm */
   constructor(expected = 64) {
-    this.#bytes = new Uint8Array(Math.max(16, expected))
+    this.#bytes = new Uint8Array(expected)
   }
 
   get length(): number {
@@ -215,6 +221,8 @@ export class Writer {
 
   /** A view on what was written from `start` on, valid until the next write. */
   written(start = 0): Uint8Array {
+    // A view costs more than the writing of a small packet, so none is made of the whole.
+    if (start === 0 && this.#length === this.#bytes.length) return this.#bytes
     return this.#bytes.subarray(start, this.#length)
   }
 
@@ -227,7 +235,7 @@ export class Writer {
     const at = this.#length
     const needed = at + count
     if (needed > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(needed, 2 * this.#bytes.length))
+      const larger = new Uint8Array(Math.max(16, needed, 2 * this.#bytes.length))
       larger.set(this.#bytes)
       this.#bytes = larger
     }

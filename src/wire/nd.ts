@@ -102,7 +102,9 @@ export function encodeNd(
   message: NdMessage,
   ip: { readonly source: Ipv6; readonly destination: Ipv6 },
 ): Uint8Array {
-  const w = new Writer(32)
+  let size = 20
+  for (const option of message.options) size += option.type === 'unknown' ? option.bytes.length + 2 : 8
+  const w = new Writer(size)
   const advertisement = message.type === 'neighbor-advertisement' ? message : undefined
   const flags =
     (advertisement?.router === true ? 4 : 0) |
@@ -157,7 +159,8 @@ export function encodeNdFrame(frame: NdFrame): Uint8Array {
     protocol: PROTOCOL.icmpv6,
     payload: encodeNd(frame.nd, { source, destination }),
   })
-  return encodeEthernet({ ...frame.ethernet, etherType: ETHERTYPE.ipv6, payload })
+  const { destination: to, source: from, tags } = frame.ethernet
+  return encodeEthernet({ destination: to, source: from, tags, etherType: ETHERTYPE.ipv6, payload })
 }
 
 /** The link-layer address that the message tells; the first where there are several, as Linux has it. */
