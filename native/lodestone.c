@@ -36,7 +36,6 @@ extern size_t uv_handle_size(int type);
 extern const char *uv_handle_type_name(int type);
 extern int uv_poll_init(uv_loop *loop, uv_poll *handle, int fd);
 extern int uv_poll_start(uv_poll *handle, int events, uv_poll_callback callback);
-extern int uv_poll_stop(uv_poll *handle);
 extern void uv_close(void *handle, uv_close_callback callback);
 extern void uv_handle_set_data(void *handle, void *data);
 extern void *uv_handle_get_data(const void *handle);

@@ -14,7 +14,8 @@ const NOTHING = 0
 
 /**
  * Ethernet frames with IPv6 whose next header is ICMPv6 and whose type is a neighbour solicitation (135) or advertisement (136).
- * RFC 4861 section 4 allows no extension header in front that a receiver would have to look behind: with one, the frame is passed by.
+ * A frame with an extension header in front is passed by: hosts send these messages without one, and a fragment header is forbidden
+ * (RFC 6980 section 5).
  */
 export const NEIGHBOUR_DISCOVERY_FILTER: readonly BpfInstruction[] = [
   [LOAD_U16, 0, 0, 12],
