@@ -1,5 +1,5 @@
-import { parseConfig } from '../config/parse.ts'
 import type { Config } from '../config/model.ts'
+import { parseConfig } from '../config/parse.ts'
 import { type ServiceFacts, serviceFromObject } from '../config/services.ts'
 import type { KubeObject } from '../ports/kube.ts'
 import type { Decision } from './decision.ts'

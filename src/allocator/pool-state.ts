@@ -1,12 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Family, familyOf, type Ip, ipToBigint, ipToBytes } from '../addr/ip.ts'
-import {
-  prefixFamily,
-  prefixFirst,
-  prefixLast,
-  prefixLength,
-  prefixSize,
-} from '../addr/prefix.ts'
+import { prefixFamily, prefixFirst, prefixLast, prefixLength, prefixSize } from '../addr/prefix.ts'
 import type { Pool } from '../config/model.ts'
 import { FreeSpace, isBuggyOctet } from './free-space.ts'
 import { type Claim, canShare, type Held, SharingGroup } from './sharing.ts'

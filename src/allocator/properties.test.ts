@@ -27,22 +27,18 @@ const poolSpec = fc.record(
 )
 
 /** Small pools out of blocks that do not overlap, so that exhaustion and sharing happen all the time. */
-const config: fc.Arbitrary<Config> = fc
-  .array(poolSpec, { minLength: 1, maxLength: 3 })
-  .chain(specs =>
-    fc
-      .array(fc.nat(specs.length), { minLength: BLOCKS.length, maxLength: BLOCKS.length })
-      .map(owners => {
-        const pools: Record<string, PoolSpec> = {}
-        for (const [index, spec] of specs.entries()) {
-          const addresses = BLOCKS.filter((_, block) => owners[block] === index)
-          const { serviceAllocation, ...rest } = spec
-          if (addresses.length === 0) continue
-          pools[`pool-${index}`] = { ...rest, addresses, ...(serviceAllocation && { serviceAllocation }) }
-        }
-        return configOf(pools, { red: {}, blue: {} })
-      }),
-  )
+const config: fc.Arbitrary<Config> = fc.array(poolSpec, { minLength: 1, maxLength: 3 }).chain(specs =>
+  fc.array(fc.nat(specs.length), { minLength: BLOCKS.length, maxLength: BLOCKS.length }).map(owners => {
+    const pools: Record<string, PoolSpec> = {}
+    for (const [index, spec] of specs.entries()) {
+      const addresses = BLOCKS.filter((_, block) => owners[block] === index)
+      const { serviceAllocation, ...rest } = spec
+      if (addresses.length === 0) continue
+      pools[`pool-${index}`] = { ...rest, addresses, ...(serviceAllocation && { serviceAllocation }) }
+    }
+    return configOf(pools, { red: {}, blue: {} })
+  }),
+)
 const BLOCKS = ['10.0.0.254/31', '10.0.1.0/30', '10.0.2.1-10.0.2.3', '2001:db8::/126', '2001:db8:1::/127']
 
 const IPS = ['10.0.0.255', '10.0.1.0', '10.0.1.1', '10.0.2.2', '2001:db8::', '2001:db8:1::1', '192.0.2.77']
@@ -94,7 +90,13 @@ const ANY_STATUS = fc.oneof(
 const services = (status: fc.Arbitrary<readonly string[]>) =>
   fc.uniqueArray(anyService(status), { selector: ({ key }) => key, maxLength: 12 })
 
-const outcome = ({ service: key, ips, pool, pending, write }: Decision) => ({ key, ips, pool, pending: pending?.code, write })
+const outcome = ({ service: key, ips, pool, pending, write }: Decision) => ({
+  key,
+  ips,
+  pool,
+  pending: pending?.code,
+  write,
+})
 
 function assertNoAddressTwice(all: readonly ServiceFacts[], decisions: readonly Decision[]): void {
   const byKey = new Map(all.map(facts => [facts.key, facts]))
@@ -159,7 +161,10 @@ type Step =
   | { readonly type: 'config'; readonly config: Config }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 5, arbitrary: services(NO_STATUS).map((all): Step => ({ type: 'change', services: all.slice(0, 3) })) },
+  {
+    weight: 5,
+    arbitrary: services(NO_STATUS).map((all): Step => ({ type: 'change', services: all.slice(0, 3) })),
+  },
   { weight: 3, arbitrary: fc.nat(11).map((name): Step => ({ type: 'remove', name })) },
   { weight: 1, arbitrary: config.map((c): Step => ({ type: 'config', config: c })) },
 )
@@ -207,7 +212,11 @@ test('property: step by step ends where a plan from nothing would stay', () => {
         for (const decision of scratch) {
           assert.deepEqual(outcome(decision), {
             ...outcome(decision),
-            ...{ write: false, ips: allocator.get(decision.service)?.ips, pool: allocator.get(decision.service)?.pool },
+            ...{
+              write: false,
+              ips: allocator.get(decision.service)?.ips,
+              pool: allocator.get(decision.service)?.pool,
+            },
             pending: allocator.get(decision.service)?.pending?.code,
           })
         }
