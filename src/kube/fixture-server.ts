@@ -57,6 +57,8 @@ export class FixtureServer {
   /** What to do wrong about this request; undefined: nothing. */
   misbehave: (call: Call) => Fault | undefined = () => undefined
   readonly calls: Call[] = []
+  /** What was asked for, also where it made no sense. */
+  readonly paths: string[] = []
   #log: Logged[] = []
   #compacted = 0
   #snapshots = new Map<string, { objects: KubeObject[]; version: number }>()
@@ -122,6 +124,7 @@ export class FixtureServer {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.paths.push(request.url ?? '')
     const url = new URL(request.url ?? '/', 'http://fixture')
     const parts = url.pathname
       .split('/')

@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { test } from 'node:test'
+import { type KubeErrorCode, RESOURCES } from '../ports/kube.ts'
+import { FakeLog } from '../ports/log.ts'
+import { SeededRandom } from '../ports/random.ts'
+import { createKube, type KubeClient } from './client.ts'
+import type { KubeConfig } from './config.ts'
+import { type Credential, type Credentials, fixedCredentials } from './credentials.ts'
+import { AUTHORITY_CERT, MISNAMED_SERVER, SERVER, STRANGER_CERT } from './fixture-certificates.ts'
+import { type Fault, FixtureServer, systemClock, waitFor } from './fixture-server.ts'
+import { type HttpLimits, parseRetryAfter } from './http.ts'
+import { Slots } from './slots.ts'
+
+const { services } = RESOURCES
+const WEB = { namespace: 'default', name: 'web' }
+const NOBODY = fixedCredentials({ headers: {}, clientCertificate: undefined })
+
+function client(server: URL, config: Partial<KubeConfig> = {}, limits: Partial<HttpLimits> = {}): KubeClient {
+  return createKube({
+    config: {
+      server,
+      ca: undefined,
+      insecureSkipTlsVerify: false,
+      tlsServerName: undefined,
+      namespace: 'default',
+      credentials: NOBODY,
+      source: 'the test',
+      ...config,
+    },
+    clock: systemClock,
+    random: new SeededRandom(1),
+    log: new FakeLog(),
+    userAgent: 'lodestone-test/1',
+    limits,
+  })
+}
+
+async function withServer(
+  body: (server: FixtureServer, kube: KubeClient, url: URL) => Promise<void>,
+  limits: Partial<HttpLimits> = {},
+): Promise<void> {
+  const server = new FixtureServer()
+  const url = await server.listen()
+  const kube = client(url, {}, limits)
+  try {
+    await body(server, kube, url)
+  } finally {
+    kube.close()
+    await server.close()
+  }
+}
+
+const CODES: readonly (readonly [number, KubeErrorCode])[] = [
+  [400, 'invalid'],
+  [401, 'unauthorized'],
+  [403, 'forbidden'],
+  [409, 'conflict'],
+  [410, 'gone'],
+  [422, 'invalid'],
+  [429, 'throttled'],
+  [500, 'server-error'],
+  [504, 'server-error'],
+]
+test('statuses become codes, with what the server said', () =>
+  withServer(async (server, kube) => {
+    for (const [status, code] of CODES) {
+      server.misbehave = () => ({ type: 'status', status })
+      await assert.rejects(kube.get(services, WEB), {
+        name: 'KubeError',
+        code,
+        status,
+        message: `get Service default/web: ${status} told to fail get`,
+      })
+    }
+    server.misbehave = () => ({ type: 'status', status: 404 })
+    assert.equal(await kube.get(services, WEB), undefined)
+  }))
+
+const REFUSED: readonly (readonly [string, Fault, KubeErrorCode, RegExp])[] = [
+  [
+    'a redirect',
+    { type: 'status', status: 307, headers: { location: 'https://192.0.2.1/' } },
+    'bad-answer',
+    /redirect \(307\) to https:\/\/192\.0\.2\.1\/; .* the test$/,
+  ],
+  [
+    'a proxy page',
+    { type: 'status', status: 502, text: '<h1>Bad\n Gateway</h1>' },
+    'server-error',
+    /502 <h1>Bad Gateway<\/h1>/,
+  ],
+  ['no JSON', { type: 'body', text: 'hello' }, 'bad-answer', /no JSON/],
+  [
+    'another kind',
+    { type: 'body', text: '{"kind":"Pod","metadata":{"name":"web"}}' },
+    'bad-answer',
+    /"Pod" where Service/,
+  ],
+  [
+    'too much',
+    { type: 'body', text: JSON.stringify('x'.repeat(20_000)) },
+    'bad-answer',
+    /more than 10000 bytes/,
+  ],
+  ['a reset', { type: 'reset' }, 'unreachable', /cannot reach http:\/\/127/],
+  ['silence', { type: 'hang' }, 'unreachable', /no answer within 300 ms/],
+]
+for (const [name, fault, code, message] of REFUSED)
+  test(`${name} is ${code}`, () =>
+    withServer(
+      async (server, kube) => {
+        server.misbehave = () => fault
+        await assert.rejects(kube.get(services, WEB), { name: 'KubeError', code, message })
+      },
+      { bodyMax: 10_000, answerTimeoutMs: fault.type === 'hang' ? 300 : 20_000 },
+    ))
+
+test('an answer that stops midway is unreachable', () =>
+  withServer(
+    async (server, kube) => {
+      server.kube.seed(services, { metadata: WEB })
+      server.misbehave = () => ({ type: 'stall' })
+      await assert.rejects(kube.get(services, WEB), {
+        code: 'unreachable',
+        message: /stopped after \d+ bytes/,
+      })
+      server.misbehave = () => ({ type: 'half' })
+      await assert.rejects(kube.get(services, WEB), { code: 'unreachable', message: /broke off/ })
+    },
+    { silenceTimeoutMs: 300 },
+  ))
+
+test('a port where nobody listens, and one that never says anything, are unreachable', async () => {
+  const silent = createServer(() => {})
+  await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
+  const { port } = silent.address() as { port: number }
+  const kube = client(new URL(`https://127.0.0.1:${port}`), {}, { connectTimeoutMs: 200 })
+  await assert.rejects(kube.list(services), { code: 'unreachable', message: /no connection within 200 ms/ })
+  silent.close()
+  kube.close()
+  const nobody = client(new URL('http://127.0.0.1:1'))
+  await assert.rejects(nobody.list(services), { code: 'unreachable', message: /ECONNREFUSED/ })
+  nobody.close()
+})
+
+test('Retry-After reaches the caller, as seconds', () =>
+  withServer(async (server, kube) => {
+    server.misbehave = () => ({ type: 'status', status: 429, headers: { 'retry-after': '7' } })
+    await assert.rejects(kube.list(services), { code: 'throttled', retryAfterSeconds: 7 })
+  }))
+
+test('Retry-After, RFC 9110 section 10.2.3', () => {
+  const now = Date.UTC(1999, 11, 31, 23, 59, 50)
+  assert.equal(parseRetryAfter('120', now), 120)
+  assert.equal(parseRetryAfter('Fri, 31 Dec 1999 23:59:59 GMT', now), 9)
+  assert.equal(parseRetryAfter('Fri, 31 Dec 1999 23:59:00 GMT', now), 0)
+  for (const none of [undefined, 'soon', '', '-1x']) assert.equal(parseRetryAfter(none, now), undefined)
+})
+
+test('a kept connection that the server closed is replaced, unseen', () =>
+  withServer(async (server, kube) => {
+    server.kube.seed(services, { metadata: WEB })
+    for (let i = 0; i < 5; i++) {
+      assert.ok(await kube.get(services, WEB))
+      server.resetConnections()
+    }
+  }))
+
+test('no more than the bound at once, in the order of asking; beyond the queue is refused', async () => {
+  const slots = new Slots(2, 3)
+  const running: { name: string; end: () => void }[] = []
+  const order: string[] = []
+  const ask = (name: string, fails = false): Promise<string> =>
+    slots.run(async () => {
+      order.push(name)
+      await new Promise<void>(end => running.push({ name, end }))
+      if (fails) throw new Error(name)
+      return name
+    })
+  const answers = [ask('a', true), ask('b'), ask('c'), ask('d'), ask('e')]
+  const settled = Promise.allSettled(answers)
+  await assert.rejects(ask('f'), { code: 'throttled' })
+  assert.deepEqual(order, ['a', 'b'])
+  for (let ended = 0; ended < 5; ended++) {
+    await waitFor('the next runs', () => running.length > ended)
+    assert.ok(order.length <= ended + 2, `${order.length} started, ${ended} ended`)
+    running[ended]?.end()
+  }
+  assert.deepEqual(
+    (await settled).map(result => (result.status === 'fulfilled' ? result.value : String(result.reason))),
+    ['Error: a', 'b', 'c', 'd', 'e'],
+  )
+  assert.deepEqual(order, ['a', 'b', 'c', 'd', 'e'])
+})
+
+test('a 401 fetches new credentials, once', () =>
+  withServer(async (server, _, url) => {
+    let token = 1
+    const rejected: Credential[] = []
+    const credentials: Credentials = {
+      current: () =>
+        Promise.resolve({ headers: { authorization: `Bearer ${token}` }, clientCertificate: undefined }),
+      rejected: used => {
+        rejected.push(used)
+        token++
+        return true
+      },
+    }
+    const kube = client(url, { credentials })
+    server.kube.seed(services, { metadata: WEB })
+    server.misbehave = call =>
+      call.headers.authorization === 'Bearer 1' ? { type: 'status', status: 401 } : undefined
+    assert.ok(await kube.get(services, WEB))
+    assert.equal(rejected.length, 1)
+    server.misbehave = () => ({ type: 'status', status: 401 })
+    await assert.rejects(kube.get(services, WEB), { code: 'unauthorized' })
+    assert.equal(rejected.length, 2)
+    kube.close()
+  }))
+
+test('requests say who sends them and what they want', () =>
+  withServer(async (server, kube, url) => {
+    await kube.list(services, { namespace: 'a/b', labelSelector: 'x/y=z,w' })
+    const [call] = server.calls
+    assert.equal(call?.headers['user-agent'], 'lodestone-test/1')
+    assert.equal(call?.headers.accept, 'application/json')
+    assert.equal(call?.path, '/api/v1/namespaces/a%2Fb/services')
+    assert.equal(call?.query.get('labelSelector'), 'x/y=z,w')
+
+    // A server below a path, as management planes have it.
+    const below = client(new URL('/k8s/clusters/c-1/', url))
+    await assert.rejects(below.list(services))
+    assert.equal(server.paths.at(-1), '/k8s/clusters/c-1/api/v1/services?limit=500')
+    below.close()
+  }))
+
+test('TLS: the right authority is trusted; a wrong one and a wrong name are not', async () => {
+  const server = new FixtureServer({ tls: SERVER })
+  const other = new FixtureServer({ kube: server.kube, tls: MISNAMED_SERVER })
+  const [url, otherUrl] = [await server.listen(), await other.listen()]
+  server.kube.seed(services, { metadata: WEB })
+  const attempts: readonly (readonly [string, URL, Partial<KubeConfig>, RegExp | undefined])[] = [
+    ['trusted', url, { ca: AUTHORITY_CERT }, undefined],
+    ['wrong authority', url, { ca: STRANGER_CERT }, /not signed by the configured authority/],
+    ['public authorities only', url, {}, /not signed by the configured authority/],
+    ['not looked at', url, { insecureSkipTlsVerify: true }, undefined],
+    ['wrong name', otherUrl, { ca: AUTHORITY_CERT }, /set tls-server-name/],
+    ['named', otherUrl, { ca: AUTHORITY_CERT, tlsServerName: 'api.example' }, undefined],
+  ]
+  try {
+    for (const [name, to, config, refusal] of attempts) {
+      const kube = client(to, config)
+      const request = kube.get(services, WEB)
+      if (refusal === undefined) assert.equal((await request)?.metadata.name, 'web', name)
+      else await assert.rejects(request, { code: 'unreachable', message: refusal }, name)
+      kube.close()
+    }
+    // A watch over TLS, too.
+    const kube = client(url, { ca: AUTHORITY_CERT })
+    const stop = new AbortController()
+    const informer = kube.informer(services, { convert: object => object.metadata.name })
+    await informer.start(stop.signal)
+    server.kube.seed(services, { metadata: { ...WEB, name: 'second' } })
+    await waitFor('it is heard', () => informer.items.size === 2)
+    stop.abort()
+    kube.close()
+  } finally {
+    await server.close()
+    await other.close()
+  }
+})
