@@ -65,6 +65,31 @@ export type LabStatus = {
 /** Body of POST /kill and, without `how`, of POST /revive. */
 export type LabNodeRequest = { readonly node: string; readonly how?: KillWay }
 
+/**
+ * How the lab's API server can misbehave.
+ * refuse: connections are closed; hang: requests get no answer; half-json: answers break off; close-watches: watches end at once; a
+ * status: that instead of an answer.
+ */
+export type ApiFault =
+  | 'refuse'
+  | 'hang'
+  | 'half-json'
+  | 'close-watches'
+  | { readonly status: 410 | 429 | 500 | 503 }
+
+/** Body of POST /fault. Without a fault, all of them end. */
+export type ApiFaultRequest = {
+  readonly fault?: ApiFault
+  /** Only this user meets it. Absent: everybody, the lab's own controllers too. */
+  readonly user?: string
+}
+
+/** The users as which the lab's processes come to its API server. */
+export const LAB_USERS = {
+  speaker: 'system:serviceaccount:metallb-system:speaker',
+  controller: 'system:serviceaccount:metallb-system:controller',
+} as const
+
 /** Body of every answer that is not 200. */
 export type LabErrorBody = { readonly error: string }
 
@@ -79,4 +104,22 @@ export function parseNodeRequest(body: unknown): LabNodeRequest | undefined {
   }
   if (!('how' in body)) return { node: body.node }
   return isKillWay(body.how) ? { node: body.node, how: body.how } : undefined
+}
+
+const NAMED_FAULTS = ['refuse', 'hang', 'half-json', 'close-watches'] as const
+const STATUS_FAULTS = [410, 429, 500, 503] as const
+
+/** Checks a request's body; undefined when it has not that shape. */
+export function parseFaultRequest(body: unknown): ApiFaultRequest | undefined {
+  if (typeof body !== 'object' || body === null) return undefined
+  const user = 'user' in body ? body.user : undefined
+  if (user !== undefined && typeof user !== 'string') return undefined
+  const scope = user === undefined ? {} : { user }
+  if (!('fault' in body)) return scope
+  const { fault } = body
+  const named = NAMED_FAULTS.find(name => name === fault)
+  if (named !== undefined) return { fault: named, ...scope }
+  if (typeof fault !== 'object' || fault === null || !('status' in fault)) return undefined
+  const status = STATUS_FAULTS.find(code => code === fault.status)
+  return status === undefined ? undefined : { fault: { status }, ...scope }
 }

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { LabPodStatus, LabServiceStatus } from '../api/lab.ts'
+import type { ApiFaultRequest, LabPodStatus, LabServiceStatus } from '../api/lab.ts'
+import { LAB_USERS } from '../api/lab.ts'
 import { createKube } from '../kube/client.ts'
 import { loadKubeConfig } from '../kube/config.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
@@ -32,7 +33,9 @@ export type Cluster = {
   /** Paths of kubeconfigs for processes inside the lab. */
   readonly speakerKubeconfig: string
   readonly controllerKubeconfig: string
-  setFault(fault: unknown): void
+  setFault(request: ApiFaultRequest): void
+  /** Makes every watch that resumes start over. */
+  compact(): void
   /** A node that is cut off hears nothing from the API server, which after a while takes it for lost. */
   setReachable(node: string, reachable: boolean): void
   objects(): Promise<{
@@ -58,8 +61,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     tokens: new Map([
       [tokens.admin, { user: 'kubernetes-admin', groups: ['system:masters', 'system:authenticated'] }],
       [tokens.manager, { user: 'system:kube-controller-manager', groups: ['system:masters'] }],
-      [tokens.speaker, serviceAccount('speaker')],
-      [tokens.controller, serviceAccount('controller')],
+      [tokens.speaker, serviceAccount(LAB_USERS.speaker)],
+      [tokens.controller, serviceAccount(LAB_USERS.controller)],
     ]),
     clusterCidrs: { services: [...topology.serviceCidrs] },
     crdDirectory: fileURLToPath(new URL('../../../deploy/crds', import.meta.url)),
@@ -84,6 +87,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   for (const name of ['default', 'kube-system', NAMESPACE]) {
     await ensure(kube, RESOURCES.namespaces, { metadata: { name } })
   }
+  await ensure(kube, RESOURCES.endpointSlices, API_ENDPOINTS)
   const cutOff = new Set<string>()
   const { signal } = new AbortController()
   await startWorkload(
@@ -103,7 +107,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   return {
     speakerKubeconfig: file(join(paths.data, 'speaker.kubeconfig'), inside, tokens.speaker),
     controllerKubeconfig: file(join(paths.data, 'controller.kubeconfig'), inside, tokens.controller),
-    setFault: fault => server.setFault(fault),
+    setFault: ({ fault, user }) => server.setFault(fault, user === undefined ? {} : { user }),
+    compact: () => server.compact(),
     objects: () => currentObjects(kube),
     setReachable(node, reachable) {
       if (reachable) cutOff.delete(node)
@@ -117,9 +122,9 @@ function token(): string {
   return randomBytes(24).toString('base64url')
 }
 
-function serviceAccount(name: string): { user: string; groups: string[] } {
+function serviceAccount(user: string): { user: string; groups: string[] } {
   return {
-    user: `system:serviceaccount:${NAMESPACE}:${name}`,
+    user,
     groups: ['system:serviceaccounts', `system:serviceaccounts:${NAMESPACE}`, 'system:authenticated'],
   }
 }
@@ -129,6 +134,20 @@ async function nodesRegistered(kube: Kube, nodes: readonly Host[], clock: Clock)
   while ((await kube.list(RESOURCES.nodes)).length < nodes.length) {
     await new Promise<void>(resolve => clock.after(POLL_MS, resolve))
   }
+}
+
+/** Where the Service `kubernetes`, which the API server makes, leads: its own address. */
+const API_ENDPOINTS: KubeObject = {
+  metadata: {
+    namespace: 'default',
+    name: 'kubernetes',
+    labels: { 'kubernetes.io/service-name': 'kubernetes' },
+  },
+  addressType: 'IPv4',
+  endpoints: [
+    { addresses: [CONTROL_IPS[0]], conditions: { ready: true, serving: true, terminating: false } },
+  ],
+  ports: [{ name: 'https', port: API_PORT, protocol: 'TCP' }],
 }
 
 async function ensure(kube: Kube, resource: Resource, object: KubeObject): Promise<void> {

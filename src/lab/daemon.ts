@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { LabNodeStatus, LabStatus } from '../api/lab.ts'
-import { parseNodeRequest } from '../api/lab.ts'
+import { parseFaultRequest, parseNodeRequest } from '../api/lab.ts'
 import type { Clock } from '../ports/clock.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
@@ -169,12 +169,21 @@ async function handle(lab: Running, method: string, path: string, body: unknown)
     }
     case 'POST /revive':
       return await revive(lab, nodeRequest(lab, body).node)
-    case 'POST /fault':
-      if (lab.cluster === undefined) throw new LabError('refused', 'this lab has no API server')
-      return lab.cluster.setFault(body)
+    case 'POST /fault': {
+      const request = parseFaultRequest(body)
+      if (request === undefined) throw new LabError('bad-argument', 'this is no fault of an API server')
+      return clusterOf(lab).setFault(request)
+    }
+    case 'POST /compact':
+      return clusterOf(lab).compact()
     default:
       throw new LabError('bad-argument', `${method} ${path} is not known here`)
   }
+}
+
+function clusterOf(lab: Running): Cluster {
+  if (lab.cluster === undefined) throw new LabError('refused', 'this lab has no API server')
+  return lab.cluster
 }
 
 function nodeRequest(lab: Running, body: unknown) {

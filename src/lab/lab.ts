@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { KillWay, LabStatus } from '../api/lab.ts'
+import type { ApiFault, KillWay, LabStatus } from '../api/lab.ts'
 import { tail } from './bounded-log.ts'
 import { askControl } from './control.ts'
 import { enterCommand } from './enter.ts'
@@ -12,7 +12,7 @@ import type { LabCommands, LabEvent, OuterConfig } from './messages.ts'
 import { KEEP, parseEvents } from './messages.ts'
 import type { Output } from './netns.ts'
 import { collect } from './netns.ts'
-import { preflight, searchPath } from './preflight.ts'
+import { labEnvironment, preflight } from './preflight.ts'
 import type { LabPaths, LabState } from './state.ts'
 import { claimLab, identify, isAlive, isRunning, labPaths, readState, removeLab, signal } from './state.ts'
 import type { LabShape } from './topology.ts'
@@ -56,8 +56,10 @@ export type Lab = {
   kill(node: string, how: KillWay): Promise<void>
   /** Undoes all that `kill` did to a node. Its speaker is started, not waited for. */
   revive(node: string): Promise<void>
-  /** Makes the API server misbehave, see `ApiFault` there; null ends that. */
-  apiFault(fault: unknown): Promise<void>
+  /** Makes the API server misbehave, for everybody or for one user; undefined ends that. */
+  apiFault(fault: ApiFault | undefined, user?: string): Promise<void>
+  /** Lets the API server forget past changes: every watch that resumes gets 410. */
+  compactApi(): Promise<void>
   /** Ends it and removes all traces. Twice is no error. */
   down(): Promise<void>
 }
@@ -75,7 +77,6 @@ function ownCommands(): LabCommands {
 export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const shape = { ...LAB_DEFAULTS, ...options }
   const hosts = planTopology(shape).hosts.map(host => host.name)
-  process.env['PATH'] = searchPath()
   const { userNamespace } = await preflight()
   options.signal?.throwIfAborted()
   const self = identify(process.pid)
@@ -110,6 +111,7 @@ async function startOuter(config: OuterConfig, paths: LabPaths, options: LabOpti
   // In a session of its own: what the terminal sends to its foreground processes is not for the lab.
   const child = spawn(process.execPath, [entry, JSON.stringify(config)], {
     detached: true,
+    env: labEnvironment(),
     stdio: ['pipe', 'pipe', stderr],
   })
   closeSync(stderr)
@@ -166,15 +168,15 @@ export function openLab(name: string = LAB_DEFAULTS.name): Lab {
     const [program = '', ...rest] = enterCommand(readState(paths) ?? state, host, argv)
     return [program, rest]
   }
-  process.env['PATH'] = searchPath()
   return {
     name,
     kubeconfigPath: paths.kubeconfig,
     logFolder: paths.logs,
     async exec(host, argv, input) {
-      return await collect(spawn(...command(host, argv), { stdio: 'pipe' }), argv.join(' '), input)
+      const child = spawn(...command(host, argv), { stdio: 'pipe', env: labEnvironment() })
+      return await collect(child, argv.join(' '), input)
     },
-    spawn: (host, argv, options = {}) => spawn(...command(host, argv), options),
+    spawn: (host, argv, options = {}) => spawn(...command(host, argv), { env: labEnvironment(), ...options }),
     status: async () => (await askControl(paths.controlSocket, 'GET', '/status')) as LabStatus,
     async kill(node, how) {
       await askControl(paths.controlSocket, 'POST', '/kill', { node, how })
@@ -182,8 +184,11 @@ export function openLab(name: string = LAB_DEFAULTS.name): Lab {
     async revive(node) {
       await askControl(paths.controlSocket, 'POST', '/revive', { node })
     },
-    async apiFault(fault) {
-      await askControl(paths.controlSocket, 'POST', '/fault', fault)
+    async apiFault(fault, user) {
+      await askControl(paths.controlSocket, 'POST', '/fault', { fault, user })
+    },
+    async compactApi() {
+      await askControl(paths.controlSocket, 'POST', '/compact')
     },
     async down() {
       await takeDown(paths)

@@ -33,9 +33,9 @@ export function spawnIn(
  * Runs a command to its end.
  * @throws LabError 'missing-program' when there is no such program
  */
-export async function run(argv: readonly string[], input = ''): Promise<Output> {
+export async function run(argv: readonly string[], input = '', env = process.env): Promise<Output> {
   const [command = '', ...rest] = argv
-  return await collect(spawn(command, rest, { stdio: 'pipe' }), command, input)
+  return await collect(spawn(command, rest, { stdio: 'pipe', env }), command, input)
 }
 
 /** Feeds a child its input and gathers what it says. Its three streams must be pipes. */

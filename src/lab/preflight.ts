@@ -22,6 +22,11 @@ export function searchPath(path = process.env['PATH'] ?? ''): string {
   return folders.join(delimiter)
 }
 
+/** The environment of all processes of a lab. */
+export function labEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: searchPath() }
+}
+
 /** How to call unshare(1) for the namespaces of a lab, as the calling user. */
 export type UnshareMode = { readonly userNamespace: boolean }
 
@@ -54,7 +59,7 @@ export async function preflight(programs: readonly string[] = Object.keys(PACKAG
   let refusal = ''
   // Root without the capability (a container) may still make a user namespace.
   for (const userNamespace of process.getuid?.() === 0 ? [false, true] : [true]) {
-    const tried = await run([...unshareCommand({ userNamespace }), 'true'])
+    const tried = await run([...unshareCommand({ userNamespace }), 'true'], '', labEnvironment())
     if (tried.code === 0) return { userNamespace }
     refusal ||= tried.stderr.trim()
   }

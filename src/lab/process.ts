@@ -12,7 +12,7 @@ const BACK_OFF_MS = { first: 100, max: 10_000 } as const
 const HEALTHY_MS: Ms = 10_000
 
 /** What a daemon writes when it serves: a JSON log line with an event like `speaker-ready`. */
-const READY = /"event":"(?:[a-z]+-)?ready"/
+const READY = /"event":"(?:[a-z]+-)*ready"/
 
 export type SupervisedOptions = {
   readonly name: string

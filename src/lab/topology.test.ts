@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { type Ip, parseIp } from '../addr/ip.ts'
 import { type Prefix, parsePrefix, prefixContains, prefixesOverlap } from '../addr/prefix.ts'
 import { planPod, planTopology } from './topology.ts'
@@ -27,7 +27,7 @@ test('the addresses of a small dual-stack lab', () => {
 
 test('a node knows the way to the pods of the others, not to its own', () => {
   const { hosts } = planTopology({ nodes: 2, clients: 0, ipv6: true })
-  const routes = hosts.find(host => host.name === 'node1')?.commands.filter(line => /^route/.test(line))
+  const routes = hosts.find(host => host.name === 'node1')?.commands.filter(line => line.startsWith('route'))
   assert.deepEqual(routes, [
     'route add default via 192.0.2.1',
     'route add default via 2001:db8:0:1::1',

@@ -15,11 +15,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { createKube } from '../../src/kube/client.ts'
+import { loadKubeConfig } from '../../src/kube/config.ts'
+import type { LabError } from '../../src/lab/error.ts'
 import type { LabOptions } from '../../src/lab/lab.ts'
 import { downLab, openLab, startLab } from '../../src/lab/lab.ts'
 import { searchPath } from '../../src/lab/preflight.ts'
 import type { LabState } from '../../src/lab/state.ts'
 import { identify, isAlive, labPaths, readState } from '../../src/lab/state.ts'
+import { RESOURCES } from '../../src/ports/kube.ts'
+import { FakeLog } from '../../src/ports/log.ts'
+import { SystemClock } from '../../src/sys/clock.ts'
+import { systemRandom } from '../../src/sys/random.ts'
 
 const distFolder = fileURLToPath(new URL('../../', import.meta.url))
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -54,7 +61,10 @@ function processesOf(name: string): number[] {
     .filter(pid => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-        return line.includes(`"name":"${name}"`) && identify(Number(pid)) !== undefined
+        return (
+          (line.includes(`"name":"${name}"`) || line.includes(`/${name}/`)) &&
+          identify(Number(pid)) !== undefined
+        )
       } catch {
         return false // It ended meanwhile.
       }
@@ -62,9 +72,13 @@ function processesOf(name: string): number[] {
     .map(Number)
 }
 
-async function waitFor(what: string, condition: () => boolean, withinMs = 15_000): Promise<void> {
+async function waitFor(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  withinMs = 15_000,
+): Promise<void> {
   const deadline = performance.now() + withinMs
-  while (!condition()) {
+  while (!(await condition())) {
     assert.ok(performance.now() < deadline, `${what}: not within ${withinMs} ms`)
     await new Promise(resolve => setTimeout(resolve, 20))
   }
@@ -239,6 +253,112 @@ test('a network that cannot be made says so, and leaves nothing behind', async (
   assert.equal(existsSync(labPaths(name).folder), false)
 })
 
+/** Stands in for speaker and controller, so that this tests the lab alone. It gets their flags behind `--`. */
+function placeholder(script: string): readonly string[] {
+  return [process.execPath, '-e', script, '--']
+}
+const READY = placeholder(`
+  console.log(JSON.stringify({ event: 'stand-in-ready', flags: process.argv.slice(1) }))
+  process.on('SIGTERM', () => { console.log('left in order'); process.exit() })
+  setInterval(() => {}, 1000)
+`)
+
+test('a lab with a cluster: its API from the host, its speakers killed in each way', async t => {
+  const name = newName('cluster')
+  const before = traces(name)
+  const commands = { speaker: READY, controller: READY }
+  const lab = await startLab({ name, nodes: 2, clients: 1, ipv6: true, commands })
+  const speaker = async () => {
+    const speaker = (await lab.status()).nodes[0]?.speaker
+    assert.ok(speaker !== undefined)
+    return speaker
+  }
+
+  await t.test('the kubeconfig leads from the host to the API server', async () => {
+    const clock = new SystemClock()
+    const config = await loadKubeConfig({ clock, kubeconfig: lab.kubeconfigPath })
+    assert.equal(config.server.hostname, '127.0.0.1')
+    const kube = createKube({ config, clock, random: systemRandom, log: new FakeLog(), userAgent: 'test' })
+    try {
+      const nodes = await kube.list(RESOURCES.nodes)
+      assert.deepEqual(
+        nodes.map(node => node.metadata.name),
+        ['node1', 'node2'],
+      )
+      const namespaces = (await kube.list(RESOURCES.namespaces)).map(({ metadata }) => metadata.name)
+      for (const wanted of ['default', 'kube-system', 'metallb-system'])
+        assert.ok(namespaces.includes(wanted))
+    } finally {
+      kube.close()
+    }
+  })
+
+  await t.test('a speaker gets its node and a kubeconfig that works inside', async () => {
+    const log = readFileSync(join(lab.logFolder, 'speaker-node1.log'), 'utf8')
+    const { flags } = JSON.parse(log.slice(0, log.indexOf('\n'))) as { flags: string[] }
+    assert.equal(flags[flags.indexOf('--node-name') + 1], 'node1')
+    const kubeconfig = readFileSync(flags[flags.indexOf('--kubeconfig') + 1] ?? '', 'utf8')
+    assert.match(kubeconfig, /https:\/\/192\.0\.2\.2:6443/)
+  })
+
+  await t.test('a speaker that dies by itself is started again', async () => {
+    const { pid, rssBytes } = await speaker()
+    assert.ok(rssBytes !== undefined && rssBytes > 1e6)
+    await lab.exec('node1', ['sh', '-c', `kill -9 ${pid}`])
+    await waitFor('another one', async () => {
+      const now = await speaker()
+      return now.state === 'running' && now.pid !== pid && now.restarts === 1
+    })
+  })
+
+  await t.test('killed, it stays dead until revived', async () => {
+    await lab.kill('node1', 'process')
+    assert.deepEqual(await speaker(), { state: 'stopped', restarts: 1 })
+    await lab.revive('node1')
+    await waitFor('back', async () => (await speaker()).state === 'running')
+  })
+
+  await t.test('frozen, it stands still until revived', async () => {
+    await lab.kill('node1', 'freeze')
+    const { pid, state } = await speaker()
+    assert.equal(state, 'frozen')
+    const stat = async () =>
+      (await lab.exec('node1', ['cut', '-d', ' ', '-f', '3', `/proc/${pid}/stat`])).stdout
+    assert.equal(await stat(), 'T\n')
+    await lab.revive('node1')
+    assert.deepEqual([(await speaker()).pid, (await speaker()).state], [pid, 'running'])
+    assert.notEqual(await stat(), 'T\n')
+  })
+
+  await t.test('drained, it has left in order', async () => {
+    await lab.kill('node1', 'drain')
+    assert.equal((await speaker()).state, 'stopped')
+    assert.match(readFileSync(join(lab.logFolder, 'speaker-node1.log'), 'utf8'), /left in order/)
+    await lab.revive('node1')
+    await waitFor('back', async () => (await speaker()).state === 'running')
+  })
+
+  await lab.down()
+  assert.deepEqual(traces(name), before)
+})
+
+test('a lab whose speaker never gets ready says so with the end of its log', async () => {
+  const name = newName('unready')
+  const before = traces(name)
+  const options: LabOptions = {
+    name,
+    nodes: 1,
+    readyWithinMs: 2_000,
+    commands: { speaker: placeholder('console.log("no such pool"); process.exit(1)'), controller: READY },
+  }
+  await assert.rejects(startLab(options), (error: LabError) => {
+    assert.match(error.message, /^not ready within 2 s\n\S*speaker-node1\.log ends with:\nno such pool/)
+    assert.doesNotMatch(error.message, /controller/)
+    return error.code === 'not-ready'
+  })
+  assert.deepEqual(traces(name), before)
+})
+
 /** nobody, on any Debian. */
 const ORDINARY_USER = 65534
 const AS_ORDINARY = [
@@ -266,6 +386,7 @@ test('works for an ordinary user', { skip: whyNotOrdinary() }, () => {
     // The checkout may be closed to others: run a copy, without the tools of development.
     cpSync(distFolder, join(folder, 'dist'), { recursive: true })
     cpSync(join(root, 'package.json'), join(folder, 'package.json'))
+    cpSync(join(root, 'deploy'), join(folder, 'deploy'), { recursive: true })
     cpSync(join(root, 'node_modules'), join(folder, 'node_modules'), {
       recursive: true,
       filter: path => !/node_modules\/(@typescript|typescript|@biomejs|oxlint|@oxlint|\.bin)/.test(path),
@@ -273,12 +394,15 @@ test('works for an ordinary user', { skip: whyNotOrdinary() }, () => {
     execFileSync('chown', ['-R', String(ORDINARY_USER), folder])
     const script = `
       const { startLab } = await import(${JSON.stringify(join(folder, 'dist/src/lab/lab.js'))})
-      const lab = await startLab({ bare: true, nodes: 2, ipv6: true })
+      const commands = ${JSON.stringify({ speaker: READY, controller: READY })}
+      const lab = await startLab({ nodes: 2, ipv6: true, commands })
       try {
         await lab.kill('node1', 'link')
         await lab.revive('node1')
         const { code, stdout } = await lab.exec('node1', ['sh', '-c', 'id -u; ip -br addr show eth0; cat'], 'in')
         console.log(code, stdout)
+        console.log((await lab.exec('node1', ['nft', 'list', 'tables'])).stdout)
+        console.log((await lab.status()).nodes.map(node => node.speaker.state).join())
       } finally {
         await lab.down()
       }
@@ -288,6 +412,7 @@ test('works for an ordinary user', { skip: whyNotOrdinary() }, () => {
     const ran = spawnSync(command ?? '', flags, { cwd: folder, env, encoding: 'utf8', timeout: 60_000 })
     assert.equal(ran.status, 0, ran.stderr)
     assert.match(ran.stdout, /^0 0\neth0\S*\s+UP\s+192\.0\.2\.11\/24 2001:db8:0:1::11\/64.*\nin/)
+    assert.match(ran.stdout, /^table ip lodestone-proxy\ntable ip6 lodestone-proxy\n\nrunning,running$/m)
     assert.deepEqual(readdirSync(join(folder, `lodestone-lab-${ORDINARY_USER}`)), [])
   } finally {
     rmSync(folder, { recursive: true, force: true })
