@@ -251,9 +251,11 @@ function planStatus(
   }
   const complete = updated === desired && replicas === desired && available === desired
   const last = conditionOf(before?.conditions, 'Progressing')
+  // Once told it stays so until something moves: telling it touches the time that it is judged by.
   const overdue =
-    last?.lastUpdateTime !== undefined &&
-    now - Date.parse(last.lastUpdateTime) > (deployment.spec.progressDeadlineSeconds ?? 600) * 1000
+    last?.reason === 'ProgressDeadlineExceeded' ||
+    (last?.lastUpdateTime !== undefined &&
+      now - Date.parse(last.lastUpdateTime) > (deployment.spec.progressDeadlineSeconds ?? 600) * 1000)
   const observed = before?.observedGeneration === deployment.metadata.generation
   // Once complete the deadline is over: a pod that fails later is not a roll-out that hangs.
   const rolledOut = last?.reason === 'NewReplicaSetAvailable' && observed && updated === replicas

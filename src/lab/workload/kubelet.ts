@@ -23,8 +23,6 @@ export type WorkloadNode = {
 
 /** Keeps a deleted pod in the API until its processes have ended. */
 export const FINALIZER = 'lodestone.dev/lab-kubelet'
-/** Kubernetes' own: a Lease is renewed every quarter of its 40 s. */
-export const LEASE_RENEWAL_MS = 10_000
 const GRACE_SECONDS = 30
 /** For pods that somebody took out of the API by force. */
 const FORCED_GRACE_MS = 2000
@@ -37,6 +35,8 @@ export type KubeletContext = {
   readonly clock: Clock
   readonly log: Log
   readonly logDirectory: string
+  /** How often the Lease is renewed. Kubernetes: every quarter of the grace, 10 s. */
+  readonly leaseRenewalMs: number
   readonly onChange: () => void
 }
 
@@ -77,7 +77,11 @@ export class Kubelet {
         ? {}
         : { conditions: withCondition(node.status?.conditions, ready, at) }),
     })
-    if (lease === undefined || clock.now() - this.#renewedAt >= LEASE_RENEWAL_MS || actions.length > 0) {
+    if (
+      lease === undefined ||
+      clock.now() - this.#renewedAt >= this.#context.leaseRenewalMs ||
+      actions.length > 0
+    ) {
       this.#renewedAt = clock.now()
       actions.push(renewal(this.node.name, lease, clock.wallNow()))
     }

@@ -13,34 +13,40 @@ import {
 
 export const LEASE_NAMESPACE = 'kube-node-lease'
 
-/** When each node's Lease was last seen to change, by our own clock: the clocks of the nodes are not trusted. */
+/** For each node the renewTime its Lease had, and for how long it has not changed. The clocks of the nodes are not trusted. */
 export type LeaseSightings = ReadonlyMap<
   string,
-  { readonly renewTime: string | undefined; readonly seenAt: Ms }
+  { readonly renewTime: string | undefined; readonly silentMs: Ms }
 >
 
 export type NodeSnapshot = {
   readonly nodes: readonly Node[]
   readonly leases: readonly Lease[]
   readonly pods: readonly Pod[]
-  /** Monotonic. */
-  readonly now: Ms
   readonly wallNow: Ms
   /** A node whose Lease has not changed for this long counts as lost. Kubernetes: 40 s. */
   readonly graceMs: Ms
 }
 
-/** A node seen for the first time has its whole grace before it. */
-export function observeLeases(before: LeaseSightings, { nodes, leases, now }: NodeSnapshot): LeaseSightings {
+/**
+ * One more look, `elapsedMs` after the last one. A node seen for the first time has its whole grace before it. When we did not
+ * look for long it was us who were away: no more than a quarter of the grace is held against a node at once.
+ */
+export function observeLeases(
+  before: LeaseSightings,
+  { nodes, leases, graceMs }: NodeSnapshot,
+  elapsedMs: Ms,
+): LeaseSightings {
   const renewed = new Map(leases.map(lease => [lease.metadata.name, lease.spec?.renewTime]))
   return new Map(
     nodes.map(({ metadata: { name } }) => {
       const renewTime = renewed.get(name)
       const last = before.get(name)
-      return [
-        name,
-        last !== undefined && last.renewTime === renewTime ? last : { renewTime, seenAt: now },
-      ] as const
+      const silentMs =
+        last !== undefined && last.renewTime === renewTime
+          ? last.silentMs + Math.min(elapsedMs, graceMs / 4)
+          : 0
+      return [name, { renewTime, silentMs }] as const
     }),
   )
 }
@@ -50,9 +56,9 @@ export function observeLeases(before: LeaseSightings, { nodes, leases, now }: No
  * them stays: nobody knows whether they still run. Coming back is the kubelet's own doing.
  */
 export function planNodes(snapshot: NodeSnapshot, sightings: LeaseSightings): Action[] {
-  const { nodes, pods, now, wallNow, graceMs } = snapshot
+  const { nodes, pods, wallNow, graceMs } = snapshot
   const at = timestamp(wallNow)
-  const lost = nodes.filter(({ metadata: { name } }) => now - (sightings.get(name)?.seenAt ?? now) >= graceMs)
+  const lost = nodes.filter(node => (sightings.get(node.metadata.name)?.silentMs ?? 0) >= graceMs)
   const lostNames = new Set(lost.map(node => node.metadata.name))
   return [
     ...lost

@@ -33,7 +33,7 @@ export type WorkloadOptions = {
   readonly logDirectory: string
   /** Can this node's kubelet talk to the API server? Asked every second. Its pods go on running meanwhile. */
   readonly reachable: (node: string) => boolean
-  /** How long a silent node stays Ready. Default 40,000 as in Kubernetes. */
+  /** How long a silent node stays Ready. Default 40,000 as in Kubernetes; it renews its Lease four times in it. */
   readonly nodeGraceMs?: number
   /** Default: real processes in the namespaces that the network makes. */
   readonly processes?: Processes
@@ -50,7 +50,7 @@ export type Workload = {
 
 /** Changes that come together are looked at together. */
 const COALESCE_MS = 2
-const TICK_MS = 1000
+const TICK_MAX_MS = 1000
 /** After a failed write. */
 const RETRY_MS = 500
 /** Writes under way at once. */
@@ -91,41 +91,47 @@ export async function startWorkload(options: WorkloadOptions, signal: AbortSigna
         clock,
         log,
         logDirectory: options.logDirectory,
+        leaseRenewalMs: graceMs / 4,
         onChange: () => podLoop.wake(),
       }),
   )
   const apply = applier(kube, log, Object.values(stores))
   let sightings: LeaseSightings = new Map()
 
+  const leasesOfNodes = (): Lease[] =>
+    stores.leases.all<Lease>().filter(lease => lease.metadata.namespace === LEASE_NAMESPACE)
+  let observedAt = clock.now()
   const podLoop = new Loop(clock, async () => {
+    // First what the nodes say, so that what follows does not judge them by an older word.
+    const reported = await apply(
+      kubelets
+        .filter(({ node }) => reachable(node.name))
+        .flatMap(kubelet => {
+          const { name } = kubelet.node
+          return [
+            ...kubelet.report(
+              stores.nodes.all<Node>().find(node => node.metadata.name === name),
+              leasesOfNodes().find(lease => lease.metadata.name === name),
+            ),
+            ...kubelet.sync(stores.pods.all<Pod>().filter(pod => pod.spec.nodeName === name)),
+          ]
+        }),
+    )
     const pods = stores.pods.all<Pod>()
     const nodes = stores.nodes.all<Node>()
-    const leases = stores.leases.all<Lease>().filter(lease => lease.metadata.namespace === LEASE_NAMESPACE)
     const replicaSets = stores.replicaSets.all<ReplicaSet>()
-    const wallNow = clock.wallNow()
-    const reports = kubelets
-      .filter(({ node }) => reachable(node.name))
-      .flatMap(kubelet => [
-        ...kubelet.report(
-          nodes.find(node => node.metadata.name === kubelet.node.name),
-          leases.find(lease => lease.metadata.name === kubelet.node.name),
-        ),
-        ...kubelet.sync(pods.filter(pod => pod.spec.nodeName === kubelet.node.name)),
-      ])
-    const health: NodeSnapshot = { nodes, leases, pods, now: clock.now(), wallNow, graceMs }
-    sightings = observeLeases(sightings, health)
-    return await apply([
-      ...reports,
+    const deployments = stores.deployments.all<Deployment>()
+    const now = clock.wallNow()
+    const health: NodeSnapshot = { nodes, leases: leasesOfNodes(), pods, wallNow: now, graceMs }
+    sightings = observeLeases(sightings, health, clock.now() - observedAt)
+    observedAt = clock.now()
+    const controlled = await apply([
       ...planNodes(health, sightings),
-      ...planDeployments({
-        deployments: stores.deployments.all<Deployment>(),
-        replicaSets,
-        pods,
-        now: wallNow,
-      }),
-      ...planReplicaSets({ replicaSets, pods, now: wallNow }),
-      ...planBindings({ pods, nodes, now: wallNow }),
+      ...planDeployments({ deployments, replicaSets, pods, now }),
+      ...planReplicaSets({ replicaSets, pods, now }),
+      ...planBindings({ pods, nodes, now }),
     ])
+    return reported && controlled
   })
   const endpointLoop = new Loop(clock, () =>
     apply(
@@ -150,7 +156,7 @@ export async function startWorkload(options: WorkloadOptions, signal: AbortSigna
   const tick = (): void => {
     for (const each of Object.values(stores)) each.prune()
     podLoop.wake()
-    cancelTick = clock.after(TICK_MS, tick)
+    cancelTick = clock.after(Math.min(TICK_MAX_MS, graceMs / 4), tick)
   }
 
   try {
