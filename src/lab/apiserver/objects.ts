@@ -105,5 +105,12 @@ export function at(value: unknown, ...path: readonly (string | number)[]): unkno
 
 /** RFC 3339 in whole seconds, as metav1.Time is written. */
 export function timestamp(wallMs: number): string {
-  return `${new Date(wallMs).toISOString().slice(0, 19)}Z`
+  const second = Math.floor(wallMs / 1000)
+  if (second !== lastTimestamp.second) {
+    lastTimestamp = { second, text: `${new Date(second * 1000).toISOString().slice(0, 19)}Z` }
+  }
+  return lastTimestamp.text
 }
+
+/** Thousands of objects are written in the same second. */
+let lastTimestamp = { second: Number.NaN, text: '' }

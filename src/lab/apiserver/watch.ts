@@ -21,6 +21,8 @@ export type WatchEnd = 'client' | 'slow' | 'ended'
 
 /** More than this many events behind and a watcher is cut: it will come back and resume or list. */
 const QUEUE_MAX = 20_000
+/** In a burst a watcher is written to this often, so that one write (and one TLS record) carries many events. */
+const BURST_MS = 4
 /** Bytes joined into one write. */
 const BATCH_BYTES = 128 * 1024
 
@@ -39,7 +41,7 @@ export function eventLine(type: WatchEvent, object: Buffer): Buffer {
 }
 
 /**
- * One open watch. Events wait as references to shared objects, are joined into large writes once per turn of the event loop,
+ * One open watch. Events wait as references to shared objects, are joined into large writes
  * and stop while the client's socket is full.
  */
 export class Watcher {
@@ -53,6 +55,7 @@ export class Watcher {
   #paused = false
   #closed = false
   #revision: number
+  #flushedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: WatcherOptions, revision: number, initial: readonly Queued[]) {
     this.#options = options
@@ -94,14 +97,18 @@ export class Watcher {
   #schedule(): void {
     if (this.#scheduled || this.#blocked || this.#paused || this.#closed || this.#queue.length === 0) return
     this.#scheduled = true
-    setImmediate(() => {
+    const flush = (): void => {
       this.#scheduled = false
       this.#flush()
-    })
+    }
+    // The first event after a silence goes at once.
+    if (performance.now() - this.#flushedAt > BURST_MS) setImmediate(flush)
+    else setTimeout(flush, BURST_MS)
   }
 
   #flush(): void {
     const { response, encode } = this.#options
+    this.#flushedAt = performance.now()
     let next = 0
     while (next < this.#queue.length && !this.#blocked && !this.#paused && !this.#closed) {
       const parts: Buffer[] = []
