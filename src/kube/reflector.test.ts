@@ -232,7 +232,10 @@ test('after a bookmark the watch resumes from there, where it would else be too 
     server.kube.seed(services, service('s0', '1'))
     await waitFor('it is in step', inStep)
     server.closeWatches()
-    await waitFor('it watches again', () => server.calls.filter(call => call.verb === 'watch').length === 2)
+    await waitFor('the first watch is over', () => server.openWatches === 0)
+    server.kube.seed(services, service('s0', '2'))
+    await waitFor('it is in step again', inStep)
+    assert.equal(server.calls.filter(call => call.verb === 'watch').length, 2)
     assert.equal(server.calls.filter(call => call.verb === 'list').length, 1)
   }))
 
