@@ -4,7 +4,7 @@ import type { Prefix } from '../../addr/prefix.ts'
 import type { Clock } from '../../ports/clock.ts'
 import { RESOURCES } from '../../ports/kube.ts'
 import type { Log } from '../../ports/log.ts'
-import { type Action, nameOf, statusPatch } from './actions.ts'
+import { type Action, deletion, nameOf, statusPatch } from './actions.ts'
 import { allocatePodIps } from './addresses.ts'
 import type { PodNetwork } from './network.ts'
 import { LEASE_NAMESPACE } from './nodes.ts'
@@ -117,7 +117,8 @@ export class Kubelet {
     const held = pod.metadata.finalizers?.includes(FINALIZER) === true
     if (runner === undefined) {
       // Never started here, or all ended: nothing keeps a deleted pod.
-      return held && pod.metadata.deletionTimestamp !== undefined ? [withFinalizer(pod, false)] : []
+      if (pod.metadata.deletionTimestamp === undefined) return []
+      return held ? [withFinalizer(pod, false)] : farewell(pod)
     }
     if (pod.metadata.deletionTimestamp !== undefined) {
       const seconds =
@@ -170,6 +171,15 @@ export class Kubelet {
     this.#lastIps = allocation.last
     return allocation.ips
   }
+}
+
+/**
+ * Deleted before our finalizer was on it: the API server waits for the kubelet's word. A pod in a terminal phase is owed no
+ * grace, so that another delete takes it away.
+ */
+function farewell(pod: Pod): Action[] {
+  if ((pod.metadata.finalizers ?? []).length > 0) return []
+  return [...statusPatch(RESOURCES.pods, pod, { phase: 'Failed' }), deletion(RESOURCES.pods, pod)]
 }
 
 function withFinalizer(pod: Pod, held: boolean): Action {
