@@ -71,8 +71,10 @@ if (process.env[INSIDE] === undefined) {
       )
     }
   }
-  const pods = (results: readonly string[]) => [...new Set(results.map(text => text.split(' ')[0] ?? ''))].sort()
-  const sources = (results: readonly string[]) => [...new Set(results.map(text => text.split(' ')[1] ?? ''))].sort()
+  const pods = (results: readonly string[]) =>
+    [...new Set(results.map(text => text.split(' ')[0] ?? ''))].sort()
+  const sources = (results: readonly string[]) =>
+    [...new Set(results.map(text => text.split(' ')[1] ?? ''))].sort()
 
   for (const [family, vip, via, pod] of [
     ['v4', '203.0.113.1', nodeAddress('n1').v4, podAddress('p11').v4],
