@@ -14,7 +14,7 @@ import type { PodNetwork } from '../../src/lab/workload/network.ts'
 import { APPS, type Deployment, type EndpointSlice, type Pod } from '../../src/lab/workload/resources.ts'
 import { startWorkload, type Workload } from '../../src/lab/workload/run.ts'
 import type { Clock } from '../../src/ports/clock.ts'
-import { type KubeObject, RESOURCES } from '../../src/ports/kube.ts'
+import { type KubeObject, RESOURCES, type Resource } from '../../src/ports/kube.ts'
 import { FakeKube } from '../../src/ports/kube-fake.ts'
 import { FakeLog } from '../../src/ports/log.ts'
 
@@ -125,6 +125,19 @@ const CLOCK: Clock = {
   },
 }
 
+/** With the one subresource that the scheduler needs. */
+class BindingKube extends FakeKube {
+  override create(resource: Resource, object: KubeObject): Promise<KubeObject> {
+    if (resource.kind !== 'Binding') return super.create(resource, object)
+    const { namespace = '', name } = object.metadata
+    const pod = this.peek(RESOURCES.pods, { namespace, name })
+    assert.ok(pod !== undefined)
+    const nodeName = (object['target'] as { name: string }).name
+    this.seed(RESOURCES.pods, { ...pod, spec: { ...(pod['spec'] as object), nodeName } })
+    return Promise.resolve(object)
+  }
+}
+
 /** Pods without namespaces: every address of 127.0.0.0/8 is this machine's, so that each pod can have its own. */
 class LoopbackNetwork implements PodNetwork {
   readonly attached = new Map<string, readonly Ip[]>()
@@ -176,7 +189,7 @@ type Lab = {
 }
 
 async function startLab(t: TestContext): Promise<Lab> {
-  const kube = new FakeKube({ clock: CLOCK })
+  const kube = new BindingKube({ clock: CLOCK })
   const network = new LoopbackNetwork()
   const log = new FakeLog()
   const logDirectory = mkdtempSync(join(tmpdir(), 'lodestone-workload-'))

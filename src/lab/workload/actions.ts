@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { KubeObject, ObjectName, Resource } from '../../ports/kube.ts'
+import type { KubeObject, ObjectName, RESOURCES, Resource } from '../../ports/kube.ts'
 
 /** One write that a plan wants. Plans never read: they see a snapshot and return these. */
 export type Action =
@@ -11,6 +11,13 @@ export type Action =
       readonly name: ObjectName
       readonly patch: Readonly<Record<string, unknown>>
       readonly subresource?: 'status'
+    }
+  /** Gives a pod its node: the one change of its spec that the API server allows, and only in this way. */
+  | {
+      readonly type: 'bind'
+      readonly resource: typeof RESOURCES.pods
+      readonly name: ObjectName
+      readonly node: string
     }
   | {
       readonly type: 'delete'

@@ -78,7 +78,7 @@ class Model {
     const before = this.objects.get(key)
     assert.ok(before !== undefined, `${key} is not there`)
     if (action.type === 'delete') this.objects.delete(key)
-    else this.objects.set(key, merge(before, action.patch) as KubeObject)
+    if (action.type === 'patch') this.objects.set(key, merge(before, action.patch) as KubeObject)
   }
 
   /** The first `count` pods that are not ready become so. */

@@ -1,5 +1,12 @@
 import type { Clock } from '../../ports/clock.ts'
-import { type Kube, KubeError, objectKey, RESOURCES, type Resource } from '../../ports/kube.ts'
+import {
+  type Kube,
+  KubeError,
+  type ObjectName,
+  objectKey,
+  RESOURCES,
+  type Resource,
+} from '../../ports/kube.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Action } from './actions.ts'
 import { planDeployments } from './deployment.ts'
@@ -262,6 +269,12 @@ function applier(
           }),
         )
         return
+      case 'bind': {
+        await bind(kube, action.name, action.node)
+        const bound = await kube.get(action.resource, action.name)
+        if (bound !== undefined) store?.patched(bound)
+        return
+      }
       case 'delete':
         await kube.delete(action.resource, action.name)
         store?.deleted(action.uid)
@@ -305,6 +318,26 @@ function applier(
     }
     await Promise.all(Array.from({ length: Math.min(CONCURRENCY, queue.length) }, worker))
     return good
+  }
+}
+
+/** POST to the pod's binding subresource, which is a collection of its own as far as the address goes. */
+async function bind(kube: Kube, { namespace, name }: ObjectName, node: string): Promise<void> {
+  const binding: Resource = {
+    group: '',
+    version: 'v1',
+    plural: `pods/${encodeURIComponent(name)}/binding`,
+    kind: 'Binding',
+    namespaced: true,
+  }
+  try {
+    await kube.create(binding, {
+      metadata: { namespace, name },
+      target: { apiVersion: 'v1', kind: 'Node', name: node },
+    })
+  } catch (error) {
+    // It is answered with a Status, which is not the object that `create` looks for. Whether it happened the pod itself tells.
+    if (!(error instanceof KubeError) || error.code !== 'bad-answer') throw error
   }
 }
 

@@ -28,11 +28,10 @@ function pod(name: string, spec: Partial<Pod['spec']> = {}, owner?: string): Pod
 function placed(pods: Pod[], nodes: Node[]): Record<string, unknown> {
   return Object.fromEntries(
     planBindings({ pods, nodes, now: 0 }).map(action => {
-      assert.equal(action.type, 'patch')
-      if (action.type !== 'patch') throw new Error('unreachable')
-      const spec = action.patch['spec'] as { nodeName: string } | undefined
-      const status = action.patch['status'] as { conditions: { message: string }[] } | undefined
-      return [action.name.name, spec?.nodeName ?? status?.conditions[0]?.message]
+      if (action.type === 'bind') return [action.name.name, action.node]
+      assert.ok(action.type === 'patch')
+      const { conditions } = action.patch['status'] as { conditions: { message: string }[] }
+      return [action.name.name, conditions[0]?.message]
     }),
   )
 }

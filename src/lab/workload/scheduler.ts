@@ -70,10 +70,10 @@ export function planBindings({ pods, nodes, now }: SchedulerSnapshot): Action[] 
     place(pod, best.metadata.name)
     return [
       {
-        type: 'patch',
+        type: 'bind',
         resource: RESOURCES.pods,
         name: nameOf(pod),
-        patch: { spec: { nodeName: best.metadata.name } },
+        node: best.metadata.name,
       },
     ]
   })
