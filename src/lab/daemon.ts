@@ -78,7 +78,7 @@ async function startSystem(lab: Running, paths: LabPaths, clock: Clock): Promise
   // Only a lab with a cluster pays for loading it.
   const { startCluster } = await import('./cluster.ts')
   say({ event: 'progress', text: 'API server and workload controllers' })
-  const cluster = await startCluster({
+  const starting = startCluster({
     topology,
     paths,
     hostPort: config.hostPort,
@@ -86,6 +86,7 @@ async function startSystem(lab: Running, paths: LabPaths, clock: Clock): Promise
     clock,
     log,
   })
+  const cluster = await within(config.readyWithinMs, clock, starting, () => [join(paths.logs, 'daemon.log')])
   lab.cluster = cluster
   const supervise = (name: string, host: string, argv: readonly string[]): SupervisedProcess => {
     const supervised = new SupervisedProcess({
@@ -120,30 +121,39 @@ async function startSystem(lab: Running, paths: LabPaths, clock: Clock): Promise
 }
 
 async function allReady(lab: Running, clock: Clock): Promise<void> {
-  const { readyWithinMs } = lab.config
   const waiting = new Set<SupervisedProcess>()
   for (const supervised of [lab.controller, ...[...lab.nodes.values()].map(node => node.speaker)]) {
     if (supervised !== undefined) waiting.add(supervised)
   }
-  await new Promise<void>((resolve, reject) => {
-    const cancel = clock.after(readyWithinMs, () => {
-      const reports = [...waiting].map(({ logFile }) => `${logFile} ends with:\n${tail(logFile)}`)
+  const all = [...waiting].map(async supervised => {
+    await supervised.whenReady()
+    waiting.delete(supervised)
+  })
+  const logs = () => [...waiting].map(({ logFile }) => logFile)
+  await within(lab.config.readyWithinMs, clock, Promise.all(all), logs)
+}
+
+/** @throws LabError with the ends of those logs, unless the work is done in time */
+async function within<T>(
+  withinMs: number,
+  clock: Clock,
+  work: Promise<T>,
+  logs: () => readonly string[],
+): Promise<T> {
+  let cancel = (): void => undefined
+  const late = new Promise<never>((_, reject) => {
+    cancel = clock.after(withinMs, () => {
+      const reports = logs().map(file => `${file} ends with:\n${tail(file)}`)
       reject(
-        new LabError(
-          'not-ready',
-          `not ready within ${readyWithinMs / 1000} s\n${reports.join('\n')}`.trimEnd(),
-        ),
+        new LabError('not-ready', `not ready within ${withinMs / 1000} s\n${reports.join('\n')}`.trimEnd()),
       )
     })
-    for (const supervised of waiting) {
-      void supervised.whenReady().then(() => {
-        waiting.delete(supervised)
-        if (waiting.size > 0) return
-        cancel()
-        resolve()
-      })
-    }
   })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    cancel()
+  }
 }
 
 async function handle(lab: Running, method: string, path: string, body: unknown): Promise<unknown> {

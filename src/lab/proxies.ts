@@ -1,6 +1,6 @@
 import { serviceFromObject } from '../dataplane/objects.ts'
 import { ServiceProxy } from '../dataplane/proxy.ts'
-import type { ProxyService } from '../dataplane/service.ts'
+import type { ProxyInput, ProxyService } from '../dataplane/service.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
 import type { Informer, Kube, KubeObject } from '../ports/kube.ts'
 import { objectKey, RESOURCES } from '../ports/kube.ts'
@@ -10,9 +10,8 @@ import { createNft } from '../sys/nft.ts'
 import { inNamespace } from './netns.ts'
 import type { Host } from './topology.ts'
 
-/** A burst of changes becomes one update; with many Services the updates take at most a quarter of the time. */
+/** A burst of changes becomes one update. */
 const COALESCE_MS: Ms = 5
-const SHARE = 4
 
 export type Proxies = {
   /** A node that does not reach the API server hears of no changes; back again, it hears of all it has missed. */
@@ -25,55 +24,39 @@ export async function startProxies(
   signal: AbortSignal,
 ): Promise<Proxies> {
   const { clock, kube, log, nodes } = options
-  const clusterPrefixes = nodes.flatMap(node => node.podCidrs)
-  const proxies = nodes.map(node => ({
-    node,
-    reachable: true,
-    proxy: new ServiceProxy({
-      nft: createNft({ netns: node.name }),
-      conntrack: new ConntrackTool(inNamespace(node.name, [])),
-      clock,
-      log,
-    }),
-  }))
-  const slicesOf = new Map<string, Map<string, KubeObject>>()
   const converted = new Map<string, ProxyService>()
-  const same = (object: KubeObject): KubeObject => object
-  const services: Informer<KubeObject> = kube.informer(RESOURCES.services, { convert: same })
-  const slices: Informer<KubeObject> = kube.informer(RESOURCES.endpointSlices, { convert: same })
-
-  const push = (): void => {
-    const list = [...converted.values()]
-    for (const { node, proxy, reachable } of proxies) {
-      if (!reachable) continue
-      proxy.update({
+  const clusterPrefixes = nodes.flatMap(node => node.podCidrs)
+  const proxies = new Map(
+    nodes.map(node => {
+      const proxy = new ServiceProxy({
+        nft: createNft({ netns: node.name }),
+        conntrack: new ConntrackTool(inNamespace(node.name, [])),
+        clock,
+        log,
+      })
+      const input = () => ({
         node: node.name,
         podPrefixes: node.podCidrs,
         clusterPrefixes,
         nodeAddresses: node.ips,
-        services: list,
+        services: [...converted.values()],
       })
-    }
-  }
-  let armed = false
-  let restUntil: Ms = 0
-  const pushSoon = (): void => {
-    if (armed) return
-    armed = true
-    clock.after(Math.max(COALESCE_MS, restUntil - clock.now()), () => {
-      armed = false
-      const before = clock.now()
-      push()
-      restUntil = clock.now() + SHARE * (clock.now() - before)
-    })
-  }
+      return [node.name, new NodeProxy(proxy, input, clock)] as const
+    }),
+  )
+  const slicesOf = new Map<string, Map<string, KubeObject>>()
+  const same = (object: KubeObject): KubeObject => object
+  const services: Informer<KubeObject> = kube.informer(RESOURCES.services, { convert: same })
+  const slices: Informer<KubeObject> = kube.informer(RESOURCES.endpointSlices, { convert: same })
+
   const convert = (key: string): void => {
     const service = services.items.get(key)
     const result =
       service === undefined ? undefined : serviceFromObject(service, [...(slicesOf.get(key)?.values() ?? [])])
     if (result === undefined) converted.delete(key)
     else converted.set(key, result)
-    if (services.synced && slices.synced) pushSoon()
+    if (!services.synced || !slices.synced) return
+    for (const proxy of proxies.values()) proxy.changed()
   }
   services.onChange(change => convert(change.key))
   slices.onChange(({ key, before, after }) => {
@@ -90,13 +73,56 @@ export async function startProxies(
     }
   })
   await Promise.all([services.start(signal), slices.start(signal)])
-  push()
-  await Promise.all(proxies.map(({ proxy }) => proxy.settled()))
+  await Promise.all([...proxies.values()].map(proxy => proxy.update()))
   return {
-    setReachable(name, reachable) {
-      for (const entry of proxies) if (entry.node.name === name) entry.reachable = reachable
-      if (reachable) pushSoon()
-    },
+    setReachable: (node, reachable) => proxies.get(node)?.setReachable(reachable),
+  }
+}
+
+/** Feeds the proxy of one node: after each update it rests as long as that took, so that many Services leave time for others. */
+class NodeProxy {
+  readonly #proxy: ServiceProxy
+  readonly #input: () => ProxyInput
+  readonly #clock: Clock
+  #reachable = true
+  #dirty = false
+  #busy = false
+
+  constructor(proxy: ServiceProxy, input: () => ProxyInput, clock: Clock) {
+    this.#proxy = proxy
+    this.#input = input
+    this.#clock = clock
+  }
+
+  changed(): void {
+    this.#dirty = true
+    this.#arm(COALESCE_MS)
+  }
+
+  setReachable(reachable: boolean): void {
+    this.#reachable = reachable
+    if (this.#dirty) this.#arm(COALESCE_MS)
+  }
+
+  /** Resolves when it is installed. */
+  async update(): Promise<void> {
+    this.#dirty = false
+    this.#proxy.update(this.#input())
+    await this.#proxy.settled()
+  }
+
+  #arm(delayMs: Ms): void {
+    if (this.#busy || !this.#reachable) return
+    this.#busy = true
+    this.#clock.after(delayMs, () => void this.#pass())
+  }
+
+  async #pass(): Promise<void> {
+    const startedAt = this.#clock.now()
+    // It may have been cut off while it waited.
+    if (this.#reachable) await this.update()
+    this.#busy = false
+    if (this.#dirty) this.#arm(this.#clock.now() - startedAt)
   }
 }
 

@@ -274,23 +274,84 @@ test('a lab with a cluster: its API from the host, its speakers killed in each w
     return speaker
   }
 
+  const clock = new SystemClock()
+  const config = await loadKubeConfig({ clock, kubeconfig: lab.kubeconfigPath })
+  const kube = createKube({ config, clock, random: systemRandom, log: new FakeLog(), userAgent: 'test' })
+  t.after(() => kube.close())
+
   await t.test('the kubeconfig leads from the host to the API server', async () => {
-    const clock = new SystemClock()
-    const config = await loadKubeConfig({ clock, kubeconfig: lab.kubeconfigPath })
     assert.equal(config.server.hostname, '127.0.0.1')
-    const kube = createKube({ config, clock, random: systemRandom, log: new FakeLog(), userAgent: 'test' })
-    try {
-      const nodes = await kube.list(RESOURCES.nodes)
-      assert.deepEqual(
-        nodes.map(node => node.metadata.name),
-        ['node1', 'node2'],
-      )
-      const namespaces = (await kube.list(RESOURCES.namespaces)).map(({ metadata }) => metadata.name)
-      for (const wanted of ['default', 'kube-system', 'metallb-system'])
-        assert.ok(namespaces.includes(wanted))
-    } finally {
-      kube.close()
+    const nodes = await kube.list(RESOURCES.nodes)
+    assert.deepEqual(
+      nodes.map(node => node.metadata.name),
+      ['node1', 'node2'],
+    )
+    const namespaces = (await kube.list(RESOURCES.namespaces)).map(({ metadata }) => metadata.name)
+    for (const wanted of ['default', 'kube-system', 'metallb-system']) assert.ok(namespaces.includes(wanted))
+  })
+
+  await t.test('the status knows Services with their addresses and owners', async () => {
+    await kube.create(RESOURCES.services, {
+      metadata: { name: 'web', namespace: 'default' },
+      spec: { type: 'LoadBalancer', clusterIP: '10.96.0.99', ports: [{ port: 80 }] },
+    })
+    await kube.patch(
+      RESOURCES.services,
+      { namespace: 'default', name: 'web' },
+      { status: { loadBalancer: { ingress: [{ ip: '192.0.2.150' }] } } },
+      { type: 'merge', subresource: 'status' },
+    )
+    const l2 = { namespace: 'metallb-system', name: 'l2-1' }
+    await kube.create(RESOURCES.serviceL2Statuses, { metadata: l2 })
+    await kube.patch(
+      RESOURCES.serviceL2Statuses,
+      l2,
+      { status: { node: 'node2', serviceName: 'web', serviceNamespace: 'default' } },
+      { type: 'merge', subresource: 'status' },
+    )
+    const { services, pods, apiError } = await lab.status()
+    assert.equal(apiError, undefined)
+    assert.deepEqual(pods, [])
+    assert.deepEqual(
+      services.find(service => service.name === 'web'),
+      {
+        namespace: 'default',
+        name: 'web',
+        type: 'LoadBalancer',
+        clusterIps: ['10.96.0.99'],
+        externalIps: ['192.0.2.150'],
+        owners: ['node2'],
+      },
+    )
+  })
+
+  await t.test('a node that is cut off hears of no Service until it is revived', async () => {
+    const knows = async (node: string, ip: string) =>
+      (await lab.exec(node, ['nft', 'list', 'ruleset'])).stdout.includes(ip)
+    const create = async (name: string, clusterIP: string) => {
+      const spec = { clusterIP, ports: [{ port: 80 }] }
+      await kube.create(RESOURCES.services, { metadata: { name, namespace: 'default' }, spec })
     }
+    await lab.kill('node2', 'link')
+    await create('first', '10.96.0.101')
+    await waitFor('node1 knows the first', () => knows('node1', '10.96.0.101'))
+    // The first is long past node2 when the second has arrived at its neighbour.
+    await create('second', '10.96.0.102')
+    await waitFor('node1 knows the second', () => knows('node1', '10.96.0.102'))
+    assert.equal(await knows('node2', '10.96.0.101'), false)
+    await lab.revive('node2')
+    await waitFor('node2 knows both', async () => {
+      return (await knows('node2', '10.96.0.101')) && (await knows('node2', '10.96.0.102'))
+    })
+  })
+
+  await t.test('a fault for one user is met by that user only, and ends', async () => {
+    await lab.apiFault({ status: 503 }, 'kubernetes-admin')
+    await assert.rejects(kube.list(RESOURCES.nodes), { status: 503 })
+    assert.equal((await lab.status()).apiError, undefined)
+    await lab.apiFault(undefined)
+    assert.equal((await kube.list(RESOURCES.nodes)).length, 2)
+    await lab.compactApi()
   })
 
   await t.test('a speaker gets its node and a kubeconfig that works inside', async () => {
