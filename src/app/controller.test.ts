@@ -92,7 +92,8 @@ test('C-15 a Service gets its address and the annotation in one call to services
     writes.map(({ verb, subresource }) => ({ verb, subresource })),
     [{ verb: 'patch', subresource: 'status' }],
   )
-  assert.ok((writes[0]?.body as KubeObject).metadata.resourceVersion !== undefined)
+  const body = writes[0]?.body as KubeObject | undefined
+  assert.ok(body?.metadata.resourceVersion !== undefined)
   assert.deepEqual(cluster.reasons('web'), ['IPAllocated'])
   assert.equal(cluster.metrics.values.get('metallb_allocator_addresses_total{pool="lan"}'), 3)
   assert.equal(cluster.metrics.values.get('metallb_allocator_addresses_in_use_total{pool="lan"}'), 1)
@@ -319,7 +320,7 @@ test('the Secret for the speakers is made once and then left alone', async () =>
   const cluster = new Cluster(LAN)
   await cluster.start({ memberlistSecretName: 'memberlist' })
   const name = { namespace: NAMESPACE, name: 'memberlist' }
-  const { secretkey } = cluster.kube.peek(SECRETS, name)?.['data'] as { secretkey: string }
+  const { secretkey = '' } = (cluster.kube.peek(SECRETS, name)?.['data'] ?? {}) as { secretkey?: string }
   const text = Buffer.from(secretkey, 'base64').toString()
   assert.match(text, /^[A-Za-z0-9+/]{22}$/)
   assert.equal(Buffer.from(text, 'base64').length, 16)

@@ -97,8 +97,8 @@ test('L-7 digests are those of another implementation', () => {
 for (const [address, columns] of Object.entries(GOLDEN)) {
   test(`L-7 golden orders for ${address}`, () => {
     for (const [index, { prefix, names }] of GROUPS.entries()) {
-      const wanted = [...(columns[index] ?? '')].map(suffix => prefix + suffix)
-      const nodes = [...names].map(suffix => prefix + suffix)
+      const wanted = (columns[index] ?? '').split('').map(suffix => prefix + suffix)
+      const nodes = names.split('').map(suffix => prefix + suffix)
       assert.equal(wanted.length, nodes.length)
       assert.deepEqual(digestOrder(address, nodes), wanted)
       const facts = new Map(nodes.map(name => [name, node(name)]))
