@@ -35,11 +35,14 @@ const LANES = {
   lab: () => testFiles(join(dist, 'test/lab')),
 }
 
+/** A test that takes longer hangs. */
+const TIMEOUT_MS = { unit: 60_000, netns: 120_000, lab: 240_000 }
+
 const counts = { passed: 0, failed: 0, skipped: 0 }
 const scratch = mkdtempSync(join(tmpdir(), 'lodestone-test-'))
 
 /** One process that imports all these files. */
-function runFiles(files) {
+function runFiles(lane, files) {
   const countFile = join(scratch, 'counts')
   const reporters = [
     ['spec', 'stdout'],
@@ -52,7 +55,13 @@ function runFiles(files) {
   return new Promise((done, fail) => {
     const child = spawn(
       process.execPath,
-      ['--enable-source-maps', ...flags, join(root, 'tools/test-entry.mjs'), ...files],
+      [
+        '--enable-source-maps',
+        `--test-timeout=${TIMEOUT_MS[lane]}`,
+        ...flags,
+        join(root, 'tools/test-entry.mjs'),
+        ...files,
+      ],
       { stdio: ['ignore', 'inherit', 'inherit'] },
     )
     child.on('error', fail)
@@ -85,8 +94,8 @@ try {
       continue
     }
     console.log(`# ${lane}: ${files.length} files`)
-    if (lane === 'unit') await runFiles(files)
-    else for (const file of files) await runFiles([file])
+    if (lane === 'unit') await runFiles(lane, files)
+    else for (const file of files) await runFiles(lane, [file])
   }
 } finally {
   rmSync(scratch, { recursive: true, force: true })

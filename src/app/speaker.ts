@@ -71,6 +71,7 @@ export class Speaker {
   #hasKey = false
   #ready = false
   #drained: (() => void) | undefined
+  #cancelCount: () => void = () => {}
   #failed: (message: string) => void = () => {}
 
   constructor(options: SpeakerOptions, ports: SpeakerPorts) {
@@ -120,6 +121,8 @@ export class Speaker {
       await Promise.race([this.#drain(), failed])
     } finally {
       stop.abort()
+      this.#ready = false
+      this.#cancelCount()
       this.#pass.close()
       this.#statusPass.close()
     }
@@ -361,8 +364,7 @@ export class Speaker {
   }
 
   #count(): void {
-    this.#ports.clock.after(COUNT_EVERY_MS, () => {
-      if (!this.#ready) return
+    this.#cancelCount = this.#ports.clock.after(COUNT_EVERY_MS, () => {
       this.#ports.reflex.post({ type: 'count' })
       this.#count()
     })

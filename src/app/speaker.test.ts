@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { parseIp } from '../addr/ip.ts'
+import type { ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
+import { FakeEventSink } from '../ports/events.ts'
+import { type KubeObject, RESOURCES } from '../ports/kube.ts'
+import { FakeKube } from '../ports/kube-fake.ts'
+import { FakeLog } from '../ports/log.ts'
+import { FakeMetrics } from '../ports/metrics.ts'
+import { SystemClock } from '../sys/clock.ts'
+import { Speaker } from './speaker.ts'
+
+const NAMESPACE = 'metallb-system'
+const VIP = '192.0.2.100'
+/** SHA-256 of node3#, node2# and node1#192.0.2.101 start 3f01, 5e2d and b183: node1 is the last. */
+const LAST = '192.0.2.101'
+
+/** Waits for what comes in its own time; the wall clock only bounds the waiting. */
+async function waitFor(what: string, condition: () => boolean): Promise<void> {
+  const end = Date.now() + 5000
+  while (!condition()) {
+    assert.ok(Date.now() < end, `waited in vain for ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 2))
+  }
+}
+
+function node(name: string, address: string, labels: Record<string, string> = {}): KubeObject {
+  return {
+    metadata: { name, labels },
+    status: { addresses: [{ type: 'InternalIP', address }], conditions: [{ type: 'Ready', status: 'True' }] },
+  }
+}
+
+function service(name: string, ip: string | undefined, spec: Record<string, unknown> = {}): KubeObject {
+  return {
+    metadata: { name, namespace: 'default' },
+    spec: { type: 'LoadBalancer', clusterIP: '10.96.0.10', ports: [{ port: 80 }], ...spec },
+    status: { loadBalancer: ip === undefined ? {} : { ingress: [{ ip }] } },
+  }
+}
+
+function slice(name: string, nodeName: string): KubeObject {
+  return {
+    metadata: { name: `${name}-x`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['10.244.1.2'], nodeName, conditions: { ready: true } }],
+    ports: [{ port: 8080, protocol: 'TCP' }],
+  }
+}
+
+/** A speaker on node1 of three, over a cluster and a reflex thread that the test plays. */
+class Rig {
+  readonly kube = new FakeKube()
+  readonly events = new FakeEventSink()
+  readonly metrics = new FakeMetrics()
+  readonly log = new FakeLog()
+  readonly commands: ReflexCommand[] = []
+  readonly stop = new AbortController()
+  readonly speaker: Speaker
+  #listener: (report: ReflexReport) => void = () => {}
+  running: Promise<void> | undefined
+
+  constructor() {
+    for (const name of ['default', NAMESPACE]) this.kube.seed(RESOURCES.namespaces, { metadata: { name } })
+    for (const i of [1, 2, 3]) this.kube.seed(RESOURCES.nodes, node(`node${i}`, `192.0.2.1${i}`))
+    this.kube.seed(RESOURCES.ipAddressPools, {
+      metadata: { name: 'lan', namespace: NAMESPACE },
+      spec: { addresses: ['192.0.2.100-192.0.2.199'] },
+    })
+    this.kube.seed(RESOURCES.l2Advertisements, { metadata: { name: 'lan', namespace: NAMESPACE }, spec: {} })
+    this.speaker = new Speaker(
+      {
+        node: 'node1',
+        namespace: NAMESPACE,
+        loadBalancerClass: undefined,
+        ignoreExcludeLabel: false,
+        secretName: 'memberlist',
+        pod: undefined,
+        drainMs: 50,
+      },
+      {
+        kube: this.kube,
+        events: this.events,
+        metrics: this.metrics,
+        clock: new SystemClock(),
+        log: this.log,
+        reflex: {
+          post: command => {
+            this.commands.push(command)
+            if (command.type === 'drain') queueMicrotask(() => this.report({ type: 'drained' }))
+          },
+          onReport: listener => {
+            this.#listener = listener
+          },
+        },
+      },
+    )
+  }
+
+  secret(): void {
+    this.kube.seed(RESOURCES.secrets, {
+      metadata: { name: 'memberlist', namespace: NAMESPACE },
+      data: { secretkey: Buffer.from('a cluster key').toString('base64') },
+    })
+  }
+
+  start(): void {
+    this.running = this.speaker.run(this.stop.signal)
+    this.running.catch(() => {})
+  }
+
+  report(report: ReflexReport): void {
+    this.#listener(report)
+  }
+
+  /** The last plan for the address: 'none' when it was removed or never planned. */
+  planned(ip: string): string {
+    let last = 'none'
+    for (const command of this.commands) {
+      if (command.type !== 'plan') continue
+      for (const vip of command.set)
+        if (vip.ip === ip) last = vip.claims.map(claim => claim.ahead.join()).join(';')
+      if (command.remove.some(each => each === ip)) last = 'none'
+    }
+    return last
+  }
+
+  owned(ip: string, owned: boolean, services = ['default/web']): void {
+    const address = parseIp(ip)
+    assert.ok(address !== undefined)
+    this.report({
+      type: 'owned',
+      changes: [
+        {
+          ip: address,
+          services,
+          owned,
+          atWallMs: Date.UTC(2026, 0, 1),
+          because: { type: 'peer', node: 'node3', status: 'dead', silentMs: 251 },
+        },
+      ],
+    })
+  }
+
+  async end(): Promise<void> {
+    this.stop.abort()
+    await this.running
+  }
+}
+
+test('a Service with an address, an advertisement and an endpoint is planned with who goes ahead (L-7)', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(LAST) !== 'none')
+  assert.equal(rig.planned(LAST), 'node3,node2')
+  const peers = rig.commands.findLast(command => command.type === 'peers')
+  assert.deepEqual(peers, {
+    type: 'peers',
+    self: '192.0.2.11',
+    peers: [
+      { name: 'node2', ip: '192.0.2.12' },
+      { name: 'node3', ip: '192.0.2.13' },
+    ],
+  })
+  await rig.end()
+})
+
+test('nothing is planned before the cluster key is known, and a lost key changes nothing', async () => {
+  const rig = new Rig()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  await new Promise(resolve => setTimeout(resolve, 20))
+  assert.equal(rig.planned(VIP), 'none')
+  assert.ok(rig.log.lines.some(line => line.event === 'no-cluster-key'))
+  rig.secret()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.kube.remove(RESOURCES.secrets, { namespace: NAMESPACE, name: 'memberlist' })
+  await waitFor('the warning', () => rig.log.lines.some(line => line.event === 'cluster-key-missing'))
+  assert.notEqual(rig.planned(VIP), 'none')
+  assert.ok(rig.commands.every(command => command.type !== 'key' || command.key !== undefined))
+  await rig.end()
+})
+
+test('the plan follows what changes: endpoints, addresses, type, the node itself', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP, { externalTrafficPolicy: 'Local' }))
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node1'))
+  await waitFor('the first endpoint (E-2, L-6)', () => rig.planned(VIP) === '')
+  rig.kube.seed(RESOURCES.services, service('web', '192.0.2.150', { externalTrafficPolicy: 'Local' }))
+  await waitFor('the new address', () => rig.planned(VIP) === 'none' && rig.planned('192.0.2.150') === '')
+  rig.kube.seed(
+    RESOURCES.nodes,
+    node('node1', '192.0.2.11', { 'node.kubernetes.io/exclude-from-external-load-balancers': '' }),
+  )
+  await waitFor('the exclusion (L-5)', () => rig.planned('192.0.2.150') === 'none')
+  rig.kube.seed(RESOURCES.nodes, node('node1', '192.0.2.11'))
+  await waitFor('the end of the exclusion', () => rig.planned('192.0.2.150') === '')
+  rig.kube.seed(RESOURCES.services, service('web', undefined, { type: 'ClusterIP' }))
+  await waitFor('the withdrawal (P-1)', () => rig.planned('192.0.2.150') === 'none')
+  await rig.end()
+})
+
+test('V-1: invalid configuration keeps the last good one running and sets the stale metric', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.kube.seed(RESOURCES.ipAddressPools, {
+    metadata: { name: 'broken', namespace: NAMESPACE },
+    spec: { addresses: ['nonsense'] },
+  })
+  await waitFor('the metric', () => rig.metrics.values.get('metallb_k8s_client_config_stale_bool') === 1)
+  assert.notEqual(rig.planned(VIP), 'none')
+  assert.ok(rig.log.lines.some(line => line.event === 'config-invalid'))
+  rig.kube.remove(RESOURCES.ipAddressPools, { namespace: NAMESPACE, name: 'broken' })
+  await waitFor('the metric', () => rig.metrics.values.get('metallb_k8s_client_config_stale_bool') === 0)
+  await rig.end()
+})
+
+test('a takeover is told: metric, Event, status object, move', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.kube.seed(RESOURCES.serviceL2Statuses, {
+    metadata: { name: 'l2-old', namespace: NAMESPACE },
+    status: { node: 'node3', serviceName: 'web', serviceNamespace: 'default' },
+  })
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true)
+  await waitFor('the status object', () => {
+    const objects = rig.kube.objects(RESOURCES.serviceL2Statuses)
+    const status = objects[0]?.['status'] as { node?: string } | undefined
+    return objects.length === 1 && status?.node === 'node1'
+  })
+  const [created] = rig.kube.objects(RESOURCES.serviceL2Statuses)
+  assert.match(created?.metadata.name ?? '', /^l2-/)
+  assert.deepEqual(created?.metadata.labels, {
+    'metallb.io/node': 'node1',
+    'metallb.io/service-name': 'web',
+    'metallb.io/service-namespace': 'default',
+  })
+  assert.deepEqual(
+    rig.events.events.map(event => [event.type, event.reason, event.about.name]),
+    [['Normal', 'nodeAssigned', 'web']],
+  )
+  const series =
+    'metallb_speaker_announced{ip="192.0.2.100",node="node1",protocol="layer2",service="default/web"}'
+  assert.equal(rig.metrics.values.get(series), 1)
+  assert.match(rig.speaker.status().moves[0]?.because ?? '', /node3 is silent, last heard 251 ms before/)
+  rig.owned(VIP, false)
+  await waitFor(
+    'the end of the status object',
+    () => rig.kube.objects(RESOURCES.serviceL2Statuses).length === 0,
+  )
+  assert.equal(rig.metrics.values.has(series), false)
+  await rig.end()
+})
+
+test('the end of the reflex thread is the end of the speaker', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  rig.report({ type: 'failed', message: 'it ended with 1' })
+  await assert.rejects(rig.running ?? Promise.resolve(), /reflex thread failed: it ended with 1/)
+})
+
+test('a stop drains: the reflex thread hands over before the process leaves', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  await rig.end()
+  assert.deepEqual(rig.commands.at(-1), { type: 'drain', patienceMs: 50 })
+  assert.equal(rig.speaker.ready, false)
+})
