@@ -150,7 +150,7 @@ export function applyConfiguration(
   const apiVersion = apiVersionOf(type)
   const schema = type.schema
   const managed = live?.metadata.managedFields ?? []
-  const mine = fieldsOf(ownable(applied), schema, true)
+  const mine = fieldsOf(ownable(applied), schema)
   const previous = managed.find(e => isSame(e, manager, 'Apply', apiVersion))
   const others = managed.filter(e => e !== previous)
   const base: ApiObject = live ?? {
@@ -166,7 +166,6 @@ export function applyConfiguration(
   const kept: ManagedFields[] = []
   for (const other of others) {
     const contested = intersection(other.fieldsV1, claims)
-    // An Update of the same name by another way of writing is still the same person to `kubectl apply`, but a conflict to the API.
     if (isEmptyTree(contested)) {
       kept.push(other)
       continue
@@ -191,8 +190,8 @@ export function applyConfiguration(
 
   if (previous !== undefined) {
     let dropped = difference(previous.fieldsV1, mine)
-    for (const other of others) dropped = difference(dropped, other.fieldsV1)
-    dropped = withoutAncestors(dropped, mine)
+    for (const other of others) dropped = outside(dropped, other.fieldsV1)
+    dropped = outside(dropped, mine)
     if (!isEmptyTree(dropped)) {
       merged = withoutFields(merged, dropped, schema) as ApiObject
       merged.metadata ??= base.metadata
@@ -204,8 +203,8 @@ export function applyConfiguration(
   return { ...merged, metadata: { ...merged.metadata, managedFields: [own, ...kept] } }
 }
 
-/** A container that still holds something of the configuration stays. */
-function withoutAncestors(dropped: FieldTree, kept: FieldTree): FieldTree {
+/** What of the dropped fields nobody keeps; a container in which somebody keeps something stays. */
+function outside(dropped: FieldTree, kept: FieldTree): FieldTree {
   const out: FieldTree = {}
   for (const segment in dropped) {
     const below = dropped[segment] ?? {}
@@ -213,7 +212,7 @@ function withoutAncestors(dropped: FieldTree, kept: FieldTree): FieldTree {
     if (other === undefined) out[segment] = below
     else if (segment !== '.') {
       const { '.': _self, ...rest } = below
-      const inner = withoutAncestors(rest, other)
+      const inner = outside(rest, other)
       if (!isEmptyTree(inner)) out[segment] = inner
     }
   }

@@ -80,7 +80,7 @@ export function makeCluster(options: ClusterOptions): Cluster {
       if (after === undefined) {
         const [type] = customTypes(last.object)
         if (type !== undefined) {
-          for (const stored of [...store.collection(type.storageKey).all()]) writer.purge(type, stored.key)
+          for (const stored of store.collection(type.storageKey).all()) writer.purge(type, stored.key)
         }
         registry.removeCustom(last.object.metadata.name)
       } else if (before?.object.spec !== after.object.spec) {

@@ -35,26 +35,31 @@ export function itemSegment(item: unknown, schema: Schema | undefined): string {
   return `k:${JSON.stringify(key)}`
 }
 
-/** All paths of a value. `top` leaves out the value itself (true for whole objects). */
-export function fieldsOf(value: unknown, schema: Schema | undefined, top = false): FieldTree {
+/**
+ * All paths of a value. As kube-apiserver does: what an apply owns are values, elements of keyed lists and entries of maps; what
+ * a write adds also owns the containers that it brought (`withContainers`).
+ */
+export function fieldsOf(value: unknown, schema: Schema | undefined, withContainers = false): FieldTree {
+  const out: FieldTree = {}
   if (Array.isArray(value) && listKind(schema) !== undefined) {
-    const out: FieldTree = value.length === 0 || top ? {} : { '.': EMPTY }
     for (const item of value) {
-      const below = listKind(schema) === 'set' ? EMPTY : fieldsOf(item, schema?.items)
-      out[itemSegment(item, schema)] = below
+      const below = listKind(schema) === 'set' ? EMPTY : fieldsOf(item, schema?.items, withContainers)
+      out[itemSegment(item, schema)] = asMember(below)
     }
-    return out
-  }
-  if (isGranular(value, schema)) {
-    const out: FieldTree = {}
+  } else if (isGranular(value, schema)) {
     for (const field in value) {
       if (value[field] === undefined) continue
-      out[`f:${field}`] = fieldsOf(value[field], fieldSchema(schema, field))
+      const below = fieldsOf(value[field], fieldSchema(schema, field), withContainers)
+      const declared = schema?.properties !== undefined && Object.hasOwn(schema.properties, field)
+      out[`f:${field}`] = declared && !withContainers ? below : asMember(below)
     }
-    if (!top && !isEmpty(out)) out['.'] = EMPTY
-    return out
   }
-  return EMPTY
+  return out
+}
+
+/** The node itself is in the set too. A node without children always is. */
+function asMember(tree: FieldTree): FieldTree {
+  return isEmpty(tree) || tree['.'] !== undefined ? tree : { '.': EMPTY, ...tree }
 }
 
 const isMember = (tree: FieldTree): boolean => tree['.'] !== undefined || isEmpty(tree)
@@ -169,8 +174,8 @@ function compareInto(
   }
   for (const [segment, was, is, below, leaf] of pairs) {
     if (was === undefined && is === undefined) continue
-    if (was === undefined) changed[segment] = leaf ? EMPTY : fieldsOf(is, below)
-    else if (is === undefined) removed[segment] = leaf ? EMPTY : fieldsOf(was, below)
+    if (was === undefined) changed[segment] = leaf ? EMPTY : asMember(fieldsOf(is, below, true))
+    else if (is === undefined) removed[segment] = leaf ? EMPTY : asMember(fieldsOf(was, below, true))
     else if (
       !leaf &&
       ((isGranular(was, below) && isGranular(is, below)) ||
@@ -180,8 +185,8 @@ function compareInto(
       if (!isEmpty(inner.changed)) changed[segment] = inner.changed
       if (!isEmpty(inner.removed)) removed[segment] = inner.removed
     } else if (!equal(was, is)) {
-      changed[segment] = fieldsOf(is, below)
-      const gone = difference(fieldsOf(was, below), fieldsOf(is, below))
+      changed[segment] = fieldsOf(is, below, true)
+      const gone = difference(fieldsOf(was, below, true), fieldsOf(is, below, true))
       if (!isEmpty(gone)) removed[segment] = gone
     }
   }
@@ -209,19 +214,14 @@ function segmentText(segment: string): string {
     .join(',')}]`
 }
 
-/** The value without the members of the tree; what is left empty of a removed container goes too. */
+/** The value without the members of the tree; a container that this leaves empty goes too. */
 export function withoutFields(value: unknown, tree: FieldTree, schema: Schema | undefined): unknown {
   if (Array.isArray(value)) {
     const out: unknown[] = []
     for (const item of value) {
       const below = tree[itemSegment(item, schema)]
       if (below === undefined) out.push(item)
-      else if (isEmpty(below)) continue
-      else {
-        const rest = withoutFields(item, below, schema?.items)
-        if (below['.'] !== undefined && onlyKeys(rest, schema)) continue
-        out.push(rest)
-      }
+      else if (!isMember(below)) out.push(withoutFields(item, below, schema?.items))
     }
     return out
   }
@@ -230,11 +230,9 @@ export function withoutFields(value: unknown, tree: FieldTree, schema: Schema | 
   for (const field in value) {
     const below = tree[`f:${field}`]
     if (below === undefined) out[field] = value[field]
-    else if (isEmpty(below)) continue
-    else {
+    else if (!isMember(below)) {
       const rest = withoutFields(value[field], below, fieldSchema(schema, field))
-      if (below['.'] !== undefined && isBare(rest)) continue
-      out[field] = rest
+      if (!isBare(rest)) out[field] = rest
     }
   }
   return out
@@ -242,12 +240,3 @@ export function withoutFields(value: unknown, tree: FieldTree, schema: Schema | 
 
 const isBare = (value: unknown): boolean =>
   Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0
-
-/** A list element of which nothing but its key (and defaults) is left. */
-function onlyKeys(item: unknown, schema: Schema | undefined): boolean {
-  if (!isRecord(item)) return false
-  const keys = schema?.['x-kubernetes-list-map-keys'] ?? []
-  return Object.keys(item).every(
-    field => keys.includes(field) || equal(item[field], schema?.items?.properties?.[field]?.default),
-  )
-}

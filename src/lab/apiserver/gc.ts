@@ -105,7 +105,7 @@ export class GarbageCollector implements Owners {
   }
 
   #ownerGone(uid: string): void {
-    for (const place of [...(this.#dependents.get(uid)?.values() ?? [])]) this.#checkOwners(place)
+    for (const place of Array.from(this.#dependents.get(uid)?.values() ?? [])) this.#checkOwners(place)
   }
 
   /** Deletes what has no living owner left; takes the dead ones off what still has one. */
@@ -134,7 +134,7 @@ export class GarbageCollector implements Owners {
   }
 
   #deleteDependents(uid: string): void {
-    for (const place of [...(this.#dependents.get(uid)?.values() ?? [])]) {
+    for (const place of Array.from(this.#dependents.get(uid)?.values() ?? [])) {
       const found = this.#find(place)
       if (found !== undefined && found.object.metadata.deletionTimestamp === undefined) {
         this.#delete(place, found.object, 'Foreground')

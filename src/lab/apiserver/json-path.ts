@@ -58,14 +58,16 @@ function take(value: unknown, step: Step): unknown[] {
       return Array.isArray(value) ? [value.at(step.index)] : []
     case 'all':
       return Array.isArray(value) ? value : isRecord(value) ? Object.values(value) : []
-    case 'filter': {
-      if (!Array.isArray(value)) return []
-      return value.filter(item => {
-        let here: unknown = item
-        for (const name of step.path) here = isRecord(here) ? here[name] : undefined
-        if (step.operator === 'exists') return here !== undefined
-        return step.operator === '==' ? here === step.value : here !== step.value
-      })
-    }
+    case 'filter':
+      return Array.isArray(value) ? value.filter(item => passes(item, step)) : []
+    default:
+      return step satisfies never
   }
+}
+
+function passes(item: unknown, filter: Extract<Step, { type: 'filter' }>): boolean {
+  let here = item
+  for (const name of filter.path) here = isRecord(here) ? here[name] : undefined
+  if (filter.operator === 'exists') return here !== undefined
+  return filter.operator === '==' ? here === filter.value : here !== filter.value
 }

@@ -20,14 +20,11 @@ export function isDnsLabel(name: string): boolean {
 }
 
 function nameProblem(name: string, type: ResourceType): string | undefined {
-  switch (type.nameRule) {
-    case 'dns-label':
-      return isDnsLabel(name) ? undefined : LABEL_RULE
-    case 'dns-1035':
-      return name.length <= 63 && LABEL_1035.test(name) ? undefined : LABEL_1035_RULE
-    default:
-      return name.length <= 253 && SUBDOMAIN.test(name) ? undefined : SUBDOMAIN_RULE
+  if (type.nameRule === 'dns-label') return isDnsLabel(name) ? undefined : LABEL_RULE
+  if (type.nameRule === 'dns-1035') {
+    return name.length <= 63 && LABEL_1035.test(name) ? undefined : LABEL_1035_RULE
   }
+  return name.length <= 253 && SUBDOMAIN.test(name) ? undefined : SUBDOMAIN_RULE
 }
 
 /** `example.com/name` or `name`: the key of a label or annotation. */

@@ -71,6 +71,11 @@ export function text(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
+/** A string as it is, all else as JSON: for people to read. */
+export function display(value: unknown): string {
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? '')
+}
+
 /** A deep copy of plain JSON. */
 export function clone<T>(value: T): T {
   if (Array.isArray(value)) return value.map(item => clone(item)) as T

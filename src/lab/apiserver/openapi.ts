@@ -7,7 +7,7 @@ import { apiVersionOf, type ResourceType } from './resource-type.ts'
 function schemaName(type: ResourceType): string {
   const group = type.group === '' ? 'core' : type.group
   if (!type.custom) return `io.k8s.api.${group.split('.')[0] ?? group}.${type.version}.${type.kind}`
-  return `${group.split('.').reverse().join('.')}.${type.version}.${type.kind}`
+  return `${group.split('.').toReversed().join('.')}.${type.version}.${type.kind}`
 }
 
 function groupVersionPath(type: ResourceType): string {

@@ -1,4 +1,4 @@
-import { equal, isRecord, type JsonObject } from './objects.ts'
+import { display, equal, isRecord, type JsonObject } from './objects.ts'
 import { fieldSchema, type Schema } from './schema.ts'
 import { badRequest } from './status.ts'
 
@@ -28,7 +28,7 @@ function mergeObject(
   if (directive === 'replace') return withoutDirectives(patch) as JsonObject
   if (directive === 'delete') return undefined
   if (directive !== undefined && directive !== 'merge') {
-    throw badRequest(`unrecognized patch type: ${String(directive)}`)
+    throw badRequest(`unrecognized patch type: ${display(directive)}`)
   }
   const out: JsonObject = { ...target }
   const retain = patch[RETAIN]

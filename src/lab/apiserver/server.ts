@@ -174,7 +174,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const ports: number[] = []
   const close = async (): Promise<void> => {
     closing = true
-    for (const watcher of [...watchers.keys()]) watcher.finish()
+    for (const watcher of watchers.keys()) watcher.finish()
     for (const socket of sockets) socket.destroy()
     await Promise.all(servers.map(server => new Promise<void>(done => server.close(() => done()))))
   }
@@ -218,7 +218,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     setFault(kind, scope = {}) {
       fault = kind === undefined ? undefined : { kind, user: scope.user }
       const concerns = (user: User): boolean => scope.user === undefined || scope.user === user.user
-      for (const [watcher, user] of [...watchers]) {
+      for (const [watcher, user] of Array.from(watchers)) {
         watcher.pause(kind === 'hang' && concerns(user))
         if (!concerns(user)) continue
         if (kind === 'close-watches') watcher.finish()

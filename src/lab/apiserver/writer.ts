@@ -1,7 +1,16 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { afterUpdate, applyConfiguration } from './apply.ts'
 import { validateMetadata } from './metadata.ts'
-import { type ApiObject, clone, equal, isRecord, type ManagedFields, record, timestamp } from './objects.ts'
+import {
+  type ApiObject,
+  clone,
+  display,
+  equal,
+  isRecord,
+  type ManagedFields,
+  record,
+  timestamp,
+} from './objects.ts'
 import { PoolError } from './pools.ts'
 import type { Registry } from './registry.ts'
 import { apiVersionOf, type HookContext, type ResourceType } from './resource-type.ts'
@@ -221,6 +230,7 @@ export class Writer {
       for (const field of Object.keys(draft)) {
         if (!['apiVersion', 'kind', 'metadata', 'status'].includes(field)) delete draft[field]
       }
+      draft.metadata = { name: draft.metadata.name, ...(type.namespaced ? { namespace } : {}) }
     } else if (type.subresources.has('status')) delete draft.status
     const manager = { name: options.fieldManager, subresource, time: timestamp(this.#wallNow()) }
     const live = before === undefined ? undefined : this.#inVersion(type, clone(before.object))
@@ -398,12 +408,12 @@ export class Writer {
     const apiVersion = apiVersionOf(type)
     if (body['kind'] !== undefined && body['kind'] !== type.kind) {
       throw badRequest(
-        `${String(body['kind'])} in version ${JSON.stringify(body['apiVersion'] ?? '')} cannot be handled as a ${type.kind}`,
+        `${display(body['kind'])} in version ${JSON.stringify(body['apiVersion'] ?? '')} cannot be handled as a ${type.kind}`,
       )
     }
     if (body['apiVersion'] !== undefined && body['apiVersion'] !== apiVersion) {
       throw badRequest(
-        `the API version in the data (${String(body['apiVersion'])}) does not match the expected API version (${apiVersion})`,
+        `the API version in the data (${display(body['apiVersion'])}) does not match the expected API version (${apiVersion})`,
       )
     }
     body['apiVersion'] = apiVersion

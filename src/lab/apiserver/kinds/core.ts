@@ -1,4 +1,4 @@
-import { type ApiObject, at, equal, list, record, text } from '../objects.ts'
+import { type ApiObject, at, display, equal, list, record, text } from '../objects.ts'
 import type { ResourceType } from '../resource-type.ts'
 import { forbiddenField } from '../status.ts'
 import {
@@ -330,7 +330,7 @@ const EVENT_COLUMNS = [
     name: 'Count',
     type: 'string',
     priority: 1,
-    value: (e: ApiObject) => String(at(e, 'series', 'count') ?? e['count'] ?? 1),
+    value: (e: ApiObject) => display(at(e, 'series', 'count') ?? e['count'] ?? 1),
   },
   { name: 'Name', type: 'string', format: 'name', priority: 1, value: (e: ApiObject) => e.metadata.name },
 ] as const

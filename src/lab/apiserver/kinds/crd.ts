@@ -3,6 +3,7 @@ import {
   type ApiObject,
   at,
   clone,
+  display,
   isRecord,
   type JsonObject,
   list,
@@ -205,17 +206,12 @@ function printerColumn(definition: JsonObject): Column {
       if (found.length === 0) return null
       const first = found[0]
       if (type === 'date') return typeof first === 'string' ? age(first, now) : '<unknown>'
-      if (found.length > 1) return found.map(plain).join(',')
+      if (found.length > 1) return found.map(display).join(',')
       if (type === 'integer' || type === 'number') return typeof first === 'number' ? first : null
       if (type === 'boolean') return typeof first === 'boolean' ? first : null
-      return plain(first)
+      return display(first)
     },
   }
-}
-
-function plain(value: unknown): string {
-  if (typeof value === 'string') return value
-  return JSON.stringify(value) ?? ''
 }
 
 /** The kinds that a CustomResourceDefinition asks for, a type per served version. */
@@ -251,7 +247,7 @@ export function customTypes(crd: ApiObject): ResourceType[] {
       const where = text(at(field, 'jsonPath')).replace(/^\./, '')
       fieldSelectors[where] = object => {
         const found = at(object, ...where.split('.'))
-        return found === undefined ? '' : plain(found)
+        return found === undefined ? '' : display(found)
       }
     }
     out.push({

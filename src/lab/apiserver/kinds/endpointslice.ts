@@ -1,4 +1,4 @@
-import { at, list, text } from '../objects.ts'
+import { at, display, list, text } from '../objects.ts'
 import type { ResourceType } from '../resource-type.ts'
 import { invalidValue } from '../status.ts'
 import {
@@ -67,7 +67,7 @@ export const ENDPOINT_SLICE: ResourceType = builtIn({
     {
       name: 'Ports',
       type: 'string',
-      value: slice => shortened(list(slice['ports']).map(p => String(at(p, 'port') ?? '*'))),
+      value: slice => shortened(list(slice['ports']).map(p => display(at(p, 'port') ?? '*'))),
     },
     {
       name: 'Endpoints',

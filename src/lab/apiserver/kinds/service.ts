@@ -53,7 +53,7 @@ type Spec = {
   trafficDistribution?: string
 }
 
-const specOf = (service: ApiObject | undefined): Spec => (service?.spec ?? {}) as Spec
+const specOf = (service: ApiObject | undefined): Spec => service?.spec ?? {}
 const hasClusterIp = (spec: Spec): boolean => spec.type !== 'ExternalName' && spec.clusterIP !== 'None'
 const isExposed = (spec: Spec): boolean => spec.type === 'NodePort' || spec.type === 'LoadBalancer'
 const wantsNodePorts = (spec: Spec): boolean =>
@@ -136,16 +136,12 @@ export function externalAddress(service: ApiObject): string {
     .map(entry => text(at(entry, 'ip')) || text(at(entry, 'hostname')))
     .filter(address => address !== '')
   const external = spec.externalIPs ?? []
-  switch (spec.type) {
-    case 'LoadBalancer': {
-      const all = [...ingress, ...external]
-      return all.length === 0 ? '<pending>' : all.join(',')
-    }
-    case 'ExternalName':
-      return spec.externalName ?? '<none>'
-    default:
-      return external.length === 0 ? '<none>' : external.join(',')
+  if (spec.type === 'LoadBalancer') {
+    const all = [...ingress, ...external]
+    return all.length === 0 ? '<pending>' : all.join(',')
   }
+  if (spec.type === 'ExternalName') return spec.externalName ?? '<none>'
+  return external.length === 0 ? '<none>' : external.join(',')
 }
 
 /** Service, with its addresses and node ports taken from the given pools (one per family, the cluster's first family first). */

@@ -1,4 +1,4 @@
-import { type ApiObject, at, equal, list, record, text } from '../objects.ts'
+import { type ApiObject, at, display, equal, list, record, text } from '../objects.ts'
 import type { Column, ResourceType } from '../resource-type.ts'
 import type { Schema } from '../schema.ts'
 import { matchesLabels, selectorText } from '../selectors.ts'
@@ -207,7 +207,7 @@ export const REPLICA_SET: ResourceType = builtIn({
     AGE,
     ...WIDE,
   ],
-  fieldSelectors: { 'status.replicas': rs => String(at(rs, 'status', 'replicas') ?? 0) },
+  fieldSelectors: { 'status.replicas': rs => display(at(rs, 'status', 'replicas') ?? 0) },
   hooks: templateHooks(),
 })
 
