@@ -11,6 +11,7 @@ import { type Prefix, parsePrefix } from '../../src/addr/prefix.ts'
 import { outagesAfterMark } from '../../src/lab/probe/analysis.ts'
 import { type SpawnProbe, startProbe } from '../../src/lab/probe/probe.ts'
 import type { PodNetwork } from '../../src/lab/workload/network.ts'
+import { nodeProber } from '../../src/lab/workload/prober.ts'
 import { APPS, type Deployment, type EndpointSlice, type Pod } from '../../src/lab/workload/resources.ts'
 import { startWorkload, type Workload } from '../../src/lab/workload/run.ts'
 import type { Clock } from '../../src/ports/clock.ts'
@@ -403,4 +404,21 @@ test('an image that nobody can run says so', async t => {
   assert.match(waiting.message ?? '', /nginx:1/)
   await kube.delete(RESOURCES.pods, { namespace: 'default', name: 'stranger' })
   await waitFor('it is gone', () => kube.objects(RESOURCES.pods).length === 0)
+})
+
+test('health checks over the network tell good from bad', async t => {
+  const { child, ports } = await startWeb(t)
+  const prober = nodeProber(new LoopbackNetwork(), 'n1')
+  t.after(() => prober.close())
+  const check = (type: 'http' | 'tcp', port: number) =>
+    prober.check({ type, host: '127.0.0.1', port, timeoutMs: 5000 })
+  assert.deepEqual(await check('tcp', ports.stream), { ok: true, message: 'connected' })
+  assert.deepEqual(await check('http', ports.http), { ok: true, message: 'HTTP 200' })
+  child.kill('SIGTERM')
+  await new Promise(done => child.stdout?.once('data', done))
+  assert.deepEqual(await check('http', ports.http), { ok: false, message: 'HTTP 503' })
+  child.kill('SIGKILL')
+  await new Promise(done => child.once('exit', done))
+  assert.equal((await check('tcp', ports.stream)).ok, false)
+  assert.equal((await check('http', ports.http)).ok, false)
 })
