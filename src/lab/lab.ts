@@ -25,6 +25,7 @@ export type LabOptions = Partial<LabShape> & {
   readonly bare?: boolean
   /** The lab outlives this process, until `down`. Default: false, it ends with this process however that ends. */
   readonly keep?: boolean
+  /** Programs with absolute paths, in place of our own. */
   readonly commands?: LabCommands
   /** Default: 60,000. */
   readonly readyWithinMs?: number
@@ -108,9 +109,10 @@ async function startOuter(config: OuterConfig, paths: LabPaths, options: LabOpti
   const entry = fileURLToPath(new URL('outer-main.js', import.meta.url))
   const errorLog = join(paths.logs, 'outer.log')
   const stderr = openSync(errorLog, 'w', 0o600)
-  // In a session of its own: what the terminal sends to its foreground processes is not for the lab.
+  // In a session of its own: what the terminal sends to its foreground processes is not for the lab. Nor does it hold on to a folder.
   const child = spawn(process.execPath, [entry, JSON.stringify(config)], {
     detached: true,
+    cwd: '/',
     env: labEnvironment(),
     stdio: ['pipe', 'pipe', stderr],
   })

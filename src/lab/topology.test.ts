@@ -6,7 +6,7 @@ import { type Prefix, parsePrefix, prefixContains, prefixesOverlap } from '../ad
 import { planPod, planTopology } from './topology.ts'
 
 const SHAPES = fc.record(
-  { nodes: fc.integer({ min: 1, max: 100 }), clients: fc.integer({ min: 0, max: 50 }), ipv6: fc.boolean() },
+  { nodes: fc.integer({ min: 1, max: 80 }), clients: fc.integer({ min: 0, max: 50 }), ipv6: fc.boolean() },
   { noNullPrototype: true },
 )
 
@@ -52,7 +52,10 @@ test('in every lab names and addresses are unique and canonical, pods and Servic
       const { create, hosts, serviceCidrs } = planTopology(shape)
       const ips = hosts.flatMap(host => host.ips)
       assert.equal(new Set(ips).size, ips.length)
-      for (const ip of ips) assert.equal(parseIp(ip), ip)
+      for (const ip of ips) {
+        assert.equal(parseIp(ip), ip)
+        assert.doesNotMatch(ip, /^(192\.0\.2\.|2001:db8:0:1::)1\d\d$/, 'left for Services')
+      }
       const prefixes: Prefix[] = [...serviceCidrs, ...hosts.flatMap(host => host.podCidrs)]
       assert.equal(prefixes.length, (shape.nodes + 1) * (shape.ipv6 ? 2 : 1))
       for (const [i, prefix] of prefixes.entries()) {
@@ -74,9 +77,9 @@ test('in every lab names and addresses are unique and canonical, pods and Servic
 })
 
 for (const [shape, message] of [
-  [{ nodes: 0, clients: 1 }, 'a lab has 1 to 100 nodes, not 0'],
-  [{ nodes: 101, clients: 1 }, 'a lab has 1 to 100 nodes, not 101'],
-  [{ nodes: 1.5, clients: 1 }, 'a lab has 1 to 100 nodes, not 1.5'],
+  [{ nodes: 0, clients: 1 }, 'a lab has 1 to 80 nodes, not 0'],
+  [{ nodes: 81, clients: 1 }, 'a lab has 1 to 80 nodes, not 81'],
+  [{ nodes: 1.5, clients: 1 }, 'a lab has 1 to 80 nodes, not 1.5'],
   [{ nodes: 1, clients: 51 }, 'a lab has 0 to 50 clients, not 51'],
 ] as const) {
   test(`refuses ${shape.nodes} nodes and ${shape.clients} clients`, () => {

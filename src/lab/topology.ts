@@ -4,7 +4,7 @@ import { LabError } from './error.ts'
 
 /** What a lab is made of. */
 export type LabShape = {
-  /** Kubernetes nodes, 1 to 100. */
+  /** Kubernetes nodes, 1 to 80. */
   readonly nodes: number
   /** Clients on the nodes' own network, 0 to 50. */
   readonly clients: number
@@ -40,7 +40,8 @@ export type Topology = {
 /** The port of the API server on the host `control`. */
 export const API_PORT = 6443
 
-export const LIMITS = { nodesMax: 100, clientsMax: 50 } as const
+/** Nodes have addresses from .11 to .90, clients from .201 to .250: those from .100 to .199 are left for Services. */
+export const LIMITS = { nodesMax: 80, clientsMax: 50 } as const
 
 const LAN4 = '192.0.2'
 const LAN6 = '2001:db8:0:1:'

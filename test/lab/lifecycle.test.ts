@@ -161,6 +161,28 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const) {
   })
 }
 
+test('Ctrl-C during `lab up` is told in one line, and leaves nothing behind', async () => {
+  const name = newName('ctrl-c')
+  const before = traces(name)
+  const url = new URL('../../src/cli/lab.js', import.meta.url).href
+  const script = `
+    const { labCommand } = await import(${JSON.stringify(url)})
+    await labCommand().parseAsync(['up', '--name', ${JSON.stringify(name)}], { from: 'user' })
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+  })
+  let said = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+    if (text.includes('network:')) child.kill('SIGINT')
+  })
+  const code = await new Promise(resolve => child.on('close', resolve))
+  assert.equal(code, 130)
+  assert.match(said, /^lodestone lab: interrupted, nothing is left behind\n$/m)
+  assert.deepEqual(traces(name), before)
+})
+
 test('giving up by a signal takes down what was started', async () => {
   const name = newName('abort')
   const before = traces(name)
@@ -248,7 +270,7 @@ test('a process that has got the id of a dead lab is left alone', async () => {
 
 test('a network that cannot be made says so, and leaves nothing behind', async () => {
   const name = newName('refused')
-  await assert.rejects(startLab(bare(name, { nodes: 101 })), { message: 'a lab has 1 to 100 nodes, not 101' })
+  await assert.rejects(startLab(bare(name, { nodes: 81 })), { message: 'a lab has 1 to 80 nodes, not 81' })
   await assert.rejects(startLab(bare('Not/A.Name')), { code: 'bad-argument' })
   assert.equal(existsSync(labPaths(name).folder), false)
 })
