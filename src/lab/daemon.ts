@@ -222,7 +222,7 @@ async function cutOff(lab: Running, node: LabNode, how: 'link' | 'blackhole'): P
 }
 
 async function revive(lab: Running, node: LabNode): Promise<void> {
-  await restoreLink(node.host.name)
+  await restoreLink(node.host.name, node.host.ips)
   node.link = 'up'
   lab.cluster?.setReachable(node.host.name, true)
   node.speaker?.start()
@@ -272,16 +272,16 @@ async function status(lab: Running): Promise<LabStatus> {
  */
 async function hideRunFolder(scratch: string): Promise<void> {
   const script = `set -e
-if [ -d /run/netns ]; then exec mount -t tmpfs -o mode=755 tmpfs /run/netns; fi
+if [ -d /run/netns ]; then exec mount -n -t tmpfs -o mode=755 tmpfs /run/netns; fi
 mkdir -p "$0"
-mount -t tmpfs -o mode=755 tmpfs "$0"
+mount -n -t tmpfs -o mode=755 tmpfs "$0"
 mkdir "$0/.host" "$0/netns"
-mount --rbind /run "$0/.host"
+mount -n --rbind /run "$0/.host"
 cd /run
 for entry in * .[!.]*; do
   if [ -e "$entry" ] && [ ! -e "$0/$entry" ]; then ln -s "/run/.host/$entry" "$0/$entry"; fi
 done
-exec mount --rbind "$0" /run`
+exec mount -n --rbind "$0" /run`
   const { code, stderr } = await run(['sh', '-c', script, scratch])
   if (code !== 0) throw new LabError('not-permitted', `/run could not be made private: ${stderr.trim()}`)
 }

@@ -1,5 +1,6 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
 import { spawn } from 'node:child_process'
+import { connect } from 'node:net'
 import type { Ip } from '../addr/ip.ts'
 import { LabError } from './error.ts'
 import type { Host, Topology } from './topology.ts'
@@ -110,24 +111,44 @@ export async function blackholeLink(host: string): Promise<void> {
   await mustRun(['bridge', '-n', SWITCH, 'link', 'set', 'dev', switchPort(host), 'state', '0'])
 }
 
-/** The kernel tells of carrier changes at most once a second: twice that, and some. */
-const CARRIER_WITHIN_MS = 3_000
+/** The kernel tells of carrier changes at most once a second, and asks for a neighbour once a second. */
+const BACK_WITHIN_MS = 4_000
+const POLL_MS = 20
+const KNOCK_MS = 200
 
-/** Undoes both; resolves when the host can be reached again. */
-export async function restoreLink(host: string): Promise<void> {
-  await mustRun(['ip', '-n', SWITCH, 'link', 'set', switchPort(host), 'up'])
-  await Promise.all([waitForCarrier(SWITCH, switchPort(host)), waitForCarrier(host, 'eth0')])
-  await mustRun(['bridge', '-n', SWITCH, 'link', 'set', 'dev', switchPort(host), 'state', '3'])
+/**
+ * Undoes both. Resolves when the host answers at these addresses again, as seen from the caller's namespace; or after a few
+ * seconds, since something on the host may be made to keep it silent.
+ */
+export async function restoreLink(host: string, ips: readonly Ip[]): Promise<void> {
+  const deadline = performance.now() + BACK_WITHIN_MS
+  const port = switchPort(host)
+  await mustRun(['ip', '-n', SWITCH, 'link', 'set', port, 'up'])
+  const until = async (condition: () => Promise<boolean>): Promise<void> => {
+    while (!(await condition()) && performance.now() < deadline) {
+      await new Promise(resolve => setTimeout(resolve, POLL_MS))
+    }
+  }
+  await until(async () => {
+    const { stdout } = await run(['ip', '-n', SWITCH, 'link', 'show', 'dev', port])
+    return stdout.includes('state UP')
+  })
+  await mustRun(['bridge', '-n', SWITCH, 'link', 'set', 'dev', port, 'state', '3'])
+  await Promise.all(ips.map(ip => until(() => answers(ip))))
 }
 
-/** Resolves when the interface passes packets; one that does not in time is left to whoever sends. */
-async function waitForCarrier(namespace: string, device: string): Promise<void> {
-  const deadline = performance.now() + CARRIER_WITHIN_MS
-  while (performance.now() < deadline) {
-    const { stdout } = await run(['ip', '-n', namespace, 'link', 'show', 'dev', device, 'up'])
-    if (stdout.includes('state UP')) return
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
+/** Does a host at this address refuse or take a connection? */
+function answers(ip: Ip): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect({ host: ip, port: 9, timeout: KNOCK_MS })
+    const done = (answered: boolean): void => {
+      socket.destroy()
+      resolve(answered)
+    }
+    socket.on('connect', () => done(true))
+    socket.on('error', error => done('code' in error && error.code === 'ECONNREFUSED'))
+    socket.on('timeout', () => done(false))
+  })
 }
 
 export type PodRequest = {
