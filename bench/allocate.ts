@@ -1,70 +1,74 @@
 import { performance } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { Allocator } from '../src/allocator/allocator.ts'
+import { Allocator, plan } from '../src/allocator/allocator.ts'
 import type { Config } from '../src/config/model.ts'
 import { parseConfig } from '../src/config/parse.ts'
 import { type ServiceFacts, serviceFromObject } from '../src/config/services.ts'
-
-export type Result = { case: string; subject: string; unit: string; values: number[] }
+import type { Bench, Subject } from './frame.ts'
 
 const SIZES = [10, 1000, 10_000, 100_000]
 
-/**
- * How fast addresses are given out: a plan from nothing, one more Service in a large cluster, the last address of a
- * nearly full pool, and what all of it takes in memory. Pure computation; nothing talks to an API server.
- */
-export async function run(context: { readonly runs: number }): Promise<Result[]> {
-  const results = new Map<string, Result>()
-  function record(name: string, unit: string, value: number): void {
-    let result = results.get(name)
-    if (result === undefined) {
-      result = { case: name, subject: 'lodestone', unit, values: [] }
-      results.set(name, result)
-    }
-    result.values.push(value)
-  }
-  // One round unmeasured: the compiler has to see the code first.
-  for (let round = 0; round <= context.runs; round++) {
-    const keep = round === 0 ? () => {} : record
-    for (const size of SIZES) {
-      if (round === 0 && size > 1000) continue
-      measurePlan(size, keep)
-      await breathe()
-    }
-    measureLastAddress(keep)
-    measureChange(keep)
-    await breathe()
-  }
-  return [...results.values()]
+/** Pure computation: nothing talks to an API server. */
+export const bench: Bench = {
+  title:
+    'giving addresses to Services: from nothing, one change in a large cluster, nearly full pools, memory',
+  runs: 5,
+  warmUp: 1,
+  open: () => Promise.resolve({ subjects: subjects(), close: () => Promise.resolve() }),
 }
 
-type Record = (name: string, unit: string, value: number) => void
+function subjects(): Subject[] {
+  const all = servicesFor(100_000)
+  const ours = (name: string, unit: Subject['unit'], measure: () => number): Subject => ({
+    case: name,
+    subject: 'lodestone',
+    unit,
+    // A turn of the event loop between two measurements, so that one does not pay for the other's leftovers.
+    run: () => new Promise(resolve => setImmediate(() => resolve(measure()))),
+  })
+  return [
+    ...SIZES.map(size => ours(`plan of ${size} Services`, 'ms', () => planTime(all.slice(0, size)))),
+    ...SIZES.map(size =>
+      ours(`allocations at ${size} Services`, '1/s', () => (size / planTime(all.slice(0, size))) * 1000),
+    ),
+    ...SIZES.map(size => ours(`memory for ${size} Services`, 'MB', () => planMemory(all.slice(0, size)))),
+    ours('last free address of a full /16', 'ms', () => lastAddressTime(all)),
+    ...[1000, 100_000].map(size =>
+      ours(`one change among ${size} Services`, 'ms', () => changeTime(all.slice(0, size))),
+    ),
+    ours('address freed with 9,744 Services waiting', 'ms', () => freedTime(all.slice(0, 10_000))),
+  ]
+}
 
-function measurePlan(size: number, record: Record): void {
-  const config = configOf(['10.0.0.0/8', '2001:db8::/64'])
-  const services = servicesFor(size)
-  const before = heapUsed()
+const LARGE = configOf(['10.0.0.0/8', '2001:db8::/64'])
+
+function planTime(services: readonly ServiceFacts[]): number {
   const start = performance.now()
-  const allocator = new Allocator()
-  allocator.reconcile({ config, changed: services })
+  const decisions = plan(LARGE, services)
   const elapsed = performance.now() - start
-  record(`plan of ${size} services`, 'ms', elapsed)
-  record(`rate at ${size} services`, 'allocations/s', (size / elapsed) * 1000)
-  record(`memory for ${size} services`, 'MB', Math.max(0, heapUsed() - before) / 1e6)
+  if (decisions.some(({ ips }) => ips.length !== 1)) throw new Error('not everybody got an address')
+  return elapsed
+}
+
+/** What the allocator keeps, beside the Services themselves. */
+function planMemory(services: readonly ServiceFacts[]): number {
+  const before = heapUsed()
+  const allocator = new Allocator()
+  allocator.reconcile({ config: LARGE, changed: services })
+  const after = heapUsed()
   // What the numbers are about must not be collected before they were taken.
   if (allocator.get(services[0]?.key ?? '')?.ips.length !== 1) throw new Error('nothing was allocated')
+  return Math.max(0, after - before) / 1e6
 }
 
-/** 65,536 Services hold a whole /16; one of them leaves and another one comes, at the far end. */
-function measureLastAddress(record: Record): void {
-  const config = configOf(['10.1.0.0/16'])
-  const services = servicesFor(65_536)
+/** 65,536 Services hold a whole /16; again and again the one at the far end leaves and another one comes. */
+function lastAddressTime(all: readonly ServiceFacts[]): number {
+  const services = all.slice(0, 65_536)
   const allocator = new Allocator()
-  allocator.reconcile({ config, changed: services })
-  const rounds = 1000
+  allocator.reconcile({ config: configOf(['10.1.0.0/16']), changed: services })
   let last = services.find(({ key }) => allocator.get(key)?.ips[0] === '10.1.255.255')?.key ?? ''
-  const newcomers = servicesFor(rounds, 'newcomer')
+  const newcomers = all.slice(65_536, 66_536)
   const start = performance.now()
   for (const service of newcomers) {
     allocator.reconcile({ removed: [last] })
@@ -73,28 +77,29 @@ function measureLastAddress(record: Record): void {
   }
   const elapsed = performance.now() - start
   if (allocator.get(last)?.ips[0] !== '10.1.255.255') throw new Error('the last address was not found')
-  record('last free address of a full /16', 'ms', elapsed / rounds)
+  return elapsed / newcomers.length
 }
 
 /** The same change to one Service among few and among many: the cost must not follow the cluster. */
-function measureChange(record: Record): void {
-  for (const size of [1000, 100_000]) {
-    const allocator = new Allocator()
-    allocator.reconcile({ config: configOf(['10.0.0.0/8']), changed: servicesFor(size) })
-    const rounds = 1000
-    const changed = servicesFor(rounds)
-    const start = performance.now()
-    for (const service of changed) allocator.reconcile({ changed: [service] })
-    record(`one change among ${size} services`, 'ms', (performance.now() - start) / rounds)
-  }
-  const services = servicesFor(10_000)
+function changeTime(services: readonly ServiceFacts[]): number {
   const allocator = new Allocator()
-  const config = configOf(['10.2.0.0/24'])
-  allocator.reconcile({ config, changed: services })
-  const rounds = 200
+  allocator.reconcile({ config: LARGE, changed: services })
+  const changed = services.slice(0, 1000).map(facts => ({ ...facts, labels: { changed: 'yes' } }))
   const start = performance.now()
-  for (const service of services.slice(0, rounds)) allocator.reconcile({ removed: [service.key] })
-  record('address freed with 9,744 services waiting', 'ms', (performance.now() - start) / rounds)
+  for (const service of changed) allocator.reconcile({ changed: [service] })
+  return (performance.now() - start) / changed.length
+}
+
+function freedTime(services: readonly ServiceFacts[]): number {
+  const allocator = new Allocator()
+  allocator.reconcile({ config: configOf(['10.2.0.0/24']), changed: services })
+  const leaving = services.filter(({ key }) => allocator.get(key)?.ips.length === 1).slice(0, 50)
+  const start = performance.now()
+  for (const service of leaving) {
+    if (allocator.reconcile({ removed: [service.key] }).length !== 1)
+      throw new Error('nobody took the address')
+  }
+  return (performance.now() - start) / leaving.length
 }
 
 function configOf(addresses: readonly string[]): Config {
@@ -104,13 +109,13 @@ function configOf(addresses: readonly string[]): Config {
   return parsed.config
 }
 
-function servicesFor(count: number, prefix = 'service'): ServiceFacts[] {
+function servicesFor(count: number): ServiceFacts[] {
   return Array.from({ length: count }, (_, index) =>
     serviceFromObject({
       metadata: {
-        name: `${prefix}-${index}`,
+        name: `service-${index}`,
         namespace: `team-${index % 50}`,
-        uid: `${prefix}-${index}`,
+        uid: `service-${index}`,
         creationTimestamp: new Date(Date.UTC(2026, 0, 1) + index * 1000).toISOString(),
       },
       spec: {
@@ -135,7 +140,3 @@ const collect: (() => void) | undefined = (() => {
   const gc: unknown = runInNewContext('gc')
   return typeof gc === 'function' ? (gc as () => void) : undefined
 })()
-
-function breathe(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve))
-}

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { FakeClock } from '../ports/clock.ts'
+import { WriteQueue } from './write-queue.ts'
+
+/** A queue whose writes end when the test says so. */
+function start(concurrency: number, verdict: 'retry' | 'drop' = 'retry') {
+  const clock = new FakeClock()
+  const begun: string[] = []
+  const ends = new Map<string, { resolve: () => void; reject: (error: Error) => void }>()
+  const queue = new WriteQueue({
+    clock,
+    random: { next: () => 0.5 },
+    concurrency,
+    write: key =>
+      new Promise((resolve, reject) => {
+        begun.push(key)
+        ends.set(key, { resolve, reject })
+      }),
+    onFailure: () => verdict,
+  })
+  const settle = () => new Promise<void>(resolve => setImmediate(resolve))
+  return {
+    clock,
+    begun,
+    queue,
+    finish: async (key: string) => {
+      ends.get(key)?.resolve()
+      await settle()
+    },
+    fail: async (key: string) => {
+      ends.get(key)?.reject(new Error('refused'))
+      await settle()
+    },
+  }
+}
+
+test('no more writes run at once than allowed', async () => {
+  const { queue, begun, finish } = start(2)
+  for (const key of ['a', 'b', 'c']) queue.add(key)
+  assert.deepEqual(begun, ['a', 'b'])
+  await finish('a')
+  assert.deepEqual(begun, ['a', 'b', 'c'])
+})
+
+test('a key waits once, and is not written twice at the same time', async () => {
+  const { queue, begun, finish } = start(5)
+  for (const key of ['a', 'a', 'a']) queue.add(key)
+  assert.deepEqual(begun, ['a'])
+  await finish('a')
+  assert.deepEqual(begun, ['a', 'a'])
+  await finish('a')
+  assert.deepEqual(begun, ['a', 'a'])
+  assert.equal(queue.size, 0)
+})
+
+test('a failure delays its own key, longer each time, and no other', async () => {
+  const { clock, queue, begun, fail, finish } = start(1)
+  queue.add('a')
+  await fail('a')
+  queue.add('b')
+  assert.deepEqual(begun, ['a', 'b'])
+  await finish('b')
+  queue.add('a') // news do not shorten the delay
+  clock.advance(99)
+  assert.deepEqual(begun, ['a', 'b'])
+  clock.advance(1)
+  assert.deepEqual(begun, ['a', 'b', 'a'])
+  await fail('a')
+  clock.advance(199)
+  assert.equal(begun.length, 3)
+  clock.advance(1)
+  assert.equal(begun.length, 4)
+  await finish('a')
+  queue.add('a')
+  await fail('a')
+  clock.advance(100)
+  assert.equal(begun.length, 6, 'a success starts the delays over')
+})
+
+test('a key that is given up is forgotten', async () => {
+  const { clock, queue, begun, fail } = start(1, 'drop')
+  queue.add('a')
+  await fail('a')
+  clock.advance(100_000)
+  assert.deepEqual([begun, queue.size], [['a'], 0])
+})
+
+test('a stop waits for what runs and starts nothing new', async () => {
+  const { clock, queue, begun, fail, finish } = start(2)
+  for (const key of ['failed', 'running', 'waiting']) queue.add(key)
+  await fail('failed')
+  assert.deepEqual(begun, ['failed', 'running', 'waiting'])
+  let stopped = false
+  const stop = queue.stop().then(() => {
+    stopped = true
+  })
+  await finish('running')
+  assert.equal(stopped, false)
+  queue.add('late')
+  await finish('waiting')
+  await stop
+  clock.advance(100_000)
+  assert.deepEqual(begun, ['failed', 'running', 'waiting'])
+})
