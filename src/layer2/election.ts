@@ -76,10 +76,7 @@ export function advertisementsForService(
 }
 
 /** The interfaces on which a node answers: those of the advertisements that include it, together. */
-export function interfacesFor(
-  matching: readonly L2Advertisement[],
-  node: string,
-): 'all' | readonly string[] {
+export function interfacesFor(matching: readonly L2Advertisement[], node: string): 'all' | readonly string[] {
   const names = new Set<string>()
   for (const advertisement of matching) {
     if (!advertisement.nodes.has(node)) continue
