@@ -47,6 +47,8 @@ export type ApiServer = {
   readonly store: Store
   /** Open watches. */
   readonly watches: () => number
+  /** Requests that a 'hang' holds. */
+  readonly hanging: () => number
   /** A kubeconfig as YAML; `server` is its URL. */
   kubeconfig(server: string, token: string): string
   /** Begins a fault, or with undefined ends all of them. */
@@ -214,6 +216,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     caPem: certificate.caPem,
     store: cluster.store,
     watches: () => watchers.size,
+    hanging: () => hung.size,
     kubeconfig: (server, token) => kubeconfig(server, token, certificate.caPem),
     setFault(kind, scope = {}) {
       fault = kind === undefined ? undefined : { kind, user: scope.user }
