@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { compareText } from '../config/selectors.ts'
 
 /** How many addresses keep their order; at 500 nodes each costs about 1 kB. */
@@ -63,7 +63,7 @@ export class DigestOrder {
   #sortAll(address: string): Uint32Array {
     const digests = this.#names.map(name => nodeDigest(name, address))
     const indexes = Uint32Array.from(this.#names.keys())
-    return indexes.sort((a, b) => Buffer.compare(digests[a] as Buffer, digests[b] as Buffer))
+    return indexes.sort((a, b) => compareText(digests[a] ?? '', digests[b] ?? ''))
   }
 
   #insert(address: string, known: Uint32Array): Uint32Array {
@@ -75,7 +75,7 @@ export class DigestOrder {
       while (low < high) {
         const middle = (low + high) >> 1
         const other = nodeDigest(this.#names[order[middle] as number] as string, address)
-        if (Buffer.compare(other, digest) < 0) low = middle + 1
+        if (other < digest) low = middle + 1
         else high = middle
       }
       order.splice(low, 0, index)
@@ -84,15 +84,18 @@ export class DigestOrder {
   }
 }
 
-/** SHA-256 of `<node>#<address>`, the address in canonical text (L-7). */
-export function nodeDigest(node: string, address: string): Buffer {
-  return createHash('sha256').update(`${node}#${address}`).digest()
+/**
+ * SHA-256 of `<node>#<address>`, the address in canonical text (L-7), as lower-case hexadecimal: as text it sorts as the
+ * bytes do.
+ */
+export function nodeDigest(node: string, address: string): string {
+  return hash('sha256', `${node}#${address}`, 'hex')
 }
 
 /** The same order without memory: for one question, as the command line asks it. */
 export function digestOrder(address: string, nodes: Iterable<string>): string[] {
   return [...new Set(nodes)]
     .map(name => ({ name, digest: nodeDigest(name, address) }))
-    .sort((a, b) => Buffer.compare(a.digest, b.digest) || compareText(a.name, b.name))
+    .sort((a, b) => compareText(a.digest, b.digest) || compareText(a.name, b.name))
     .map(({ name }) => name)
 }
