@@ -316,6 +316,31 @@ test('A-21 the status of a pool follows what is in use, once for a burst', async
   await cluster.stop()
 })
 
+test('killed at any write, the next controller loses no address and gives none twice', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f']
+  for (let fatal = 1; fatal <= names.length; fatal++) {
+    const cluster = new Cluster({ lan: { addresses: ['192.0.2.0/29'] } })
+    for (const name of names) cluster.seed(name)
+    let writes = 0
+    // From this write on the API server is out of reach: what was on its way never arrives.
+    cluster.kube.onWrite(() => {
+      if (++writes === fatal) cluster.kube.setDown(new KubeError('unreachable', 'killed'))
+    })
+    await cluster.start()
+    await cluster.stop()
+    cluster.kube.setDown(undefined)
+    const before = new Map(names.map(name => [name, cluster.ips(name)]))
+    assert.equal([...before.values()].flat().length, fatal)
+    await cluster.kube.delete(SERVICES, { namespace: 'default', name: 'a' })
+    await cluster.start()
+    const after = names.slice(1).map(name => cluster.ips(name))
+    assert.equal(new Set(after.flat()).size, names.length - 1)
+    for (const [name, ips] of before)
+      if (name !== 'a' && ips.length > 0) assert.deepEqual(cluster.ips(name), ips)
+    await cluster.stop()
+  }
+})
+
 test('the Secret for the speakers is made once and then left alone', async () => {
   const cluster = new Cluster(LAN)
   await cluster.start({ memberlistSecretName: 'memberlist' })
