@@ -56,9 +56,14 @@ test('an outage lasts from the first lost probe to the first answer after it', (
   assert.equal(outagesAfterMark(found, 'never').length, 0)
   assert.equal(longestOutageMs(found.outages), 150.25)
   assert.deepEqual(found.timeline, [
-    { fromMs: 0, toMs: 300, sent: 300, lost: 0, nodes: { n1: 300 } },
-    { fromMs: 300, toMs: 450, sent: 150, lost: 150, nodes: {} },
-    { fromMs: 450, toMs: 1000, sent: 550, lost: 0, nodes: { n2: 550 } },
+    { fromMs: 0, toMs: 300, sent: 300, lost: 0, nodes: { n1: 300 }, clients: { '192.0.2.9': 300 } },
+    { fromMs: 300, toMs: 450, sent: 150, lost: 150, nodes: {}, clients: {} },
+    { fromMs: 450, toMs: 1000, sent: 550, lost: 0, nodes: { n2: 550 }, clients: { '192.0.2.9': 550 } },
+  ])
+  assert.deepEqual(found.sections, [
+    { mark: null, fromMs: 0, toMs: 299, sent: 299, lost: 0, late: 0 },
+    { mark: 'kill n1', fromMs: 299, toMs: 700, sent: 401, lost: 150, late: 0 },
+    { mark: 'revive n1', fromMs: 700, toMs: 999, sent: 300, lost: 0, late: 0 },
   ])
   assert.deepEqual(found.answerers, [
     { ...N1, answers: 300 },
@@ -147,6 +152,29 @@ test('some dead flows among good ones are flow outages, not a time without answe
   assert.equal(found.lostSingles, found.lost)
 })
 
+test('dead flows that come back one after the other are no outage either', () => {
+  const found = analyse(
+    observe(1000, i => {
+      const flow = i % 32
+      const deadUntil = flow >= 3 && flow <= 6 ? 400 + 32 * (flow - 3) : 0
+      return i >= 200 && i < deadUntil ? undefined : GOOD
+    }),
+  )
+  assert.deepEqual(found.outages, [])
+  assert.equal(found.flowOutages.flows, 4)
+})
+
+test('one answer in the middle of an outage leaves two', () => {
+  const found = analyse(observe(1000, i => (i >= 200 && i < 271 && i !== 250 ? undefined : GOOD)))
+  assert.deepEqual(
+    found.outages.map(outage => [outage.fromMs, outage.toMs]),
+    [
+      [200, 250.25],
+      [251, 271.25],
+    ],
+  )
+})
+
 test('a short outage of all flows is one', () => {
   const found = analyse(observe(1000, i => (i >= 200 && i < 205 ? undefined : GOOD)))
   assert.equal(found.outages.length, 1)
@@ -187,6 +215,10 @@ test('every lost probe is accounted for once, outages are ordered and the timeli
       assert.equal(
         found.timeline.reduce((sum, entry) => sum + entry.sent, 0),
         fates.length,
+      )
+      assert.equal(
+        found.sections.reduce((sum, section) => sum + section.lost, 0),
+        found.lost,
       )
     }),
   )

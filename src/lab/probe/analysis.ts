@@ -43,12 +43,22 @@ export type Outage = Span & {
   readonly firstAnswerBy: Answerer | null
 }
 
-/** A stretch of 10 ms buckets in which the same nodes answered and the same share was lost. */
+/** A stretch of 10 ms buckets in which the same nodes answered the same clients and the same share was lost. */
 export type TimelineEntry = Span & {
   readonly sent: number
   readonly lost: number
   /** Timely answers by node name. */
   readonly nodes: Readonly<Record<string, number>>
+  /** Timely answers by the client address that the pods saw: under externalTrafficPolicy Cluster that of the node they came in by. */
+  readonly clients: Readonly<Record<string, number>>
+}
+
+/** What was sent from a mark (null: from the start) until the next one, or until the end. */
+export type Section = Span & {
+  readonly mark: string | null
+  readonly sent: number
+  readonly lost: number
+  readonly late: number
 }
 
 export type Findings = {
@@ -70,6 +80,8 @@ export type Findings = {
   readonly answerers: readonly (Answerer & { readonly answers: number })[]
   readonly timeline: readonly TimelineEntry[]
   readonly marks: readonly Mark[]
+  /** Ascending: the time before the first mark, then one for each mark. */
+  readonly sections: readonly Section[]
 }
 
 const BUCKET_MS = 10
@@ -118,6 +130,7 @@ export function analyse(observation: Observation): Findings {
     answerers: observation.answerers.map((answerer, i) => ({ ...answerer, answers: answers[i] ?? 0 })),
     timeline: timelineOf(observation, bad),
     marks: observation.marks.map(mark => ({ name: mark.name, atMs: round(mark.atMs) })),
+    sections: sectionsOf(observation, bad),
   }
 }
 
@@ -188,11 +201,15 @@ function findOutages(observation: Observation, bad: readonly boolean[], stalled:
     const count = lost + late
     const stalledMs = stalled(fromMs, toMs)
     // Where some flows are dead and others are not, runs shorter than a rotation are the dead flows' turn, seen again one
-    // rotation before or after between the same good neighbours: not a time in which nobody was answered.
+    // rotation before or after beside a good neighbour (some may just have died or come back): not a time in which nobody
+    // was answered.
     let runEnd = start
     while (bad[runEnd] === true) runEnd++
     const repeats = (by: number): boolean =>
-      bad[start + by] === true && bad[start - 1 + by] === false && bad[runEnd + by] === false
+      bad.slice(Math.max(0, start + by), runEnd + by).every(each => each) &&
+      start + by >= 0 &&
+      runEnd + by <= bad.length &&
+      (bad[start - 1 + by] === false || bad[runEnd + by] === false)
     const repeated = flows > 1 && runEnd - start < flows && (repeats(-flows) || repeats(flows))
     if (count >= 2 && toMs - fromMs - stalledMs >= intervalMs && !repeated) {
       const by = ender === undefined ? undefined : samples[ender]?.answerer
@@ -246,7 +263,31 @@ function findFlowOutages(
   return { flows: affected, longestMs: round(longestMs) }
 }
 
-type Bucket = { sent: number; lost: number; nodes: Map<string, number> }
+function sectionsOf({ marks, samples }: Observation, bad: readonly boolean[]): Section[] {
+  const starts = [{ name: null, atMs: 0 }, ...[...marks].sort((a, b) => a.atMs - b.atMs)]
+  const endMs = samples.at(-1)?.sentMs ?? 0
+  const sections = starts.map(({ name, atMs }, i) => ({
+    mark: name,
+    fromMs: round(atMs),
+    toMs: round(starts[i + 1]?.atMs ?? Math.max(atMs, endMs)),
+    sent: 0,
+    lost: 0,
+    late: 0,
+  }))
+  let at = 0
+  samples.forEach((sample, i) => {
+    while (at + 1 < starts.length && sample.sentMs >= (starts[at + 1]?.atMs ?? 0)) at++
+    const section = sections[at]
+    if (section === undefined) return
+    section.sent++
+    if (bad[i] !== true) return
+    if (sample.answeredMs === undefined) section.lost++
+    else section.late++
+  })
+  return sections
+}
+
+type Bucket = { sent: number; lost: number; nodes: Map<string, number>; clients: Map<string, number> }
 
 function timelineOf(observation: Observation, bad: readonly boolean[]): TimelineEntry[] {
   const buckets = new Map<number, Bucket>()
@@ -254,44 +295,44 @@ function timelineOf(observation: Observation, bad: readonly boolean[]): Timeline
     const at = Math.floor(sample.sentMs / BUCKET_MS)
     let bucket = buckets.get(at)
     if (bucket === undefined) {
-      bucket = { sent: 0, lost: 0, nodes: new Map() }
+      bucket = { sent: 0, lost: 0, nodes: new Map(), clients: new Map() }
       buckets.set(at, bucket)
     }
     bucket.sent++
     if (bad[i] === true) bucket.lost++
     else if (sample.answerer !== undefined) {
-      const node = observation.answerers[sample.answerer]?.node ?? ''
+      const { node, client } = observation.answerers[sample.answerer] ?? { node: '', client: '' }
       bucket.nodes.set(node, (bucket.nodes.get(node) ?? 0) + 1)
+      bucket.clients.set(client, (bucket.clients.get(client) ?? 0) + 1)
     }
   })
-  const entries: {
-    like: string
-    fromMs: Ms
-    toMs: Ms
-    sent: number
-    lost: number
-    nodes: Map<string, number>
-  }[] = []
+  const entries: (Bucket & { like: string; fromMs: Ms; toMs: Ms })[] = []
   for (const [at, bucket] of [...buckets].sort(([a], [b]) => a - b)) {
     const share = bucket.lost === 0 ? 0 : Math.ceil((bucket.lost / bucket.sent) * 10)
-    const like = `${share} ${[...bucket.nodes.keys()].sort().join(' ')}`
+    const like = `${share} ${[...bucket.nodes.keys()].sort().join(' ')} ${[...bucket.clients.keys()].sort().join(' ')}`
     const last = entries.at(-1)
     if (last !== undefined && last.like === like && last.toMs === at * BUCKET_MS) {
       last.toMs += BUCKET_MS
       last.sent += bucket.sent
       last.lost += bucket.lost
       for (const [node, n] of bucket.nodes) last.nodes.set(node, (last.nodes.get(node) ?? 0) + n)
+      for (const [client, n] of bucket.clients) last.clients.set(client, (last.clients.get(client) ?? 0) + n)
     } else {
       entries.push({ like, fromMs: at * BUCKET_MS, toMs: (at + 1) * BUCKET_MS, ...bucket })
     }
   }
-  return entries.map(({ fromMs, toMs, sent, lost, nodes }) => ({
+  return entries.map(({ fromMs, toMs, sent, lost, nodes, clients }) => ({
     fromMs,
     toMs,
     sent,
     lost,
-    nodes: Object.fromEntries([...nodes].sort(([a], [b]) => (a < b ? -1 : 1))),
+    nodes: sortedRecord(nodes),
+    clients: sortedRecord(clients),
   }))
+}
+
+function sortedRecord(counts: ReadonlyMap<string, number>): Record<string, number> {
+  return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 function percentile(sorted: readonly number[], share: number): number {
