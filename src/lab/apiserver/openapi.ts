@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { clone, type JsonObject } from './objects.ts'
+import { encodeField } from './protobuf.ts'
 import type { Registry } from './registry.ts'
 import { apiVersionOf, type ResourceType } from './resource-type.ts'
 
@@ -161,12 +162,32 @@ function swagger(schema: JsonObject): JsonObject {
 }
 
 /**
- * The same as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`, which kubectl before 1.27 asks for, with the version and title only:
- * such a kubectl finds no kind in it, leaves validation to the server and takes merge keys from its own types.
+ * The same as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf` (gnostic's OpenAPIv2.proto), which kubectl before 1.27 asks
+ * for: only the patch operations, from which it learns of server-side dry run and validation. It finds no kind in it, so it takes
+ * merge keys from its own types.
  */
-export function openApiV2Protobuf(): Buffer {
-  const field = (number: number, bytes: Buffer): Buffer =>
-    Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes])
-  const info = Buffer.concat([field(1, Buffer.from('Lodestone lab')), field(2, Buffer.from('v1.31.0'))])
-  return Buffer.concat([field(1, Buffer.from('2.0')), field(2, info), field(8, Buffer.alloc(0))])
+export function openApiV2Protobuf(registry: Registry): Buffer {
+  const query = (name: string): Buffer =>
+    encodeField(
+      8,
+      encodeField(
+        1,
+        encodeField(2, encodeField(3, Buffer.concat([encodeField(2, 'query'), encodeField(4, name)]))),
+      ),
+    )
+  const paths = registry.all().map(type => {
+    const kind = Buffer.concat([
+      encodeField(1, 'x-kubernetes-group-version-kind'),
+      encodeField(2, encodeField(2, `${JSON.stringify(kindOf(type))}\n`)),
+    ])
+    const patch = Buffer.concat([
+      ...['dryRun', 'fieldManager', 'fieldValidation'].map(query),
+      encodeField(13, kind),
+    ])
+    const place = type.namespaced ? 'namespaces/{namespace}/' : ''
+    const path = `/${groupVersionPath(type)}/${place}${type.plural}/{name}`
+    return encodeField(2, Buffer.concat([encodeField(1, path), encodeField(2, encodeField(8, patch))]))
+  })
+  const info = Buffer.concat([encodeField(1, 'Lodestone lab'), encodeField(2, 'v1.31.0')])
+  return Buffer.concat([encodeField(1, '2.0'), encodeField(2, info), encodeField(8, Buffer.concat(paths))])
 }

@@ -8,6 +8,7 @@ import { type ApiObject, at, clone, isRecord, type JsonObject, record, text } fr
 import { openApiIndex, openApiV2, openApiV2Protobuf, openApiV3 } from './openapi.ts'
 import { jsonPatch, mergePatch } from './patch.ts'
 import { strategicMergePatch } from './patch-strategic.ts'
+import { decodeProtobuf, PROTOBUF } from './protobuf.ts'
 import { encodeOne, isTrue, json, listBytes, openWatch, type Query, shown } from './reads.ts'
 import type { ResourceType } from './resource-type.ts'
 import { answerReview, type User, VIRTUAL_RESOURCES } from './reviews.ts'
@@ -161,7 +162,7 @@ function answerOpenApi(
     if (accept.startsWith('application/com.github.proto-openapi.spec.v2')) {
       return {
         code: 200,
-        body: openApiV2Protobuf(),
+        body: openApiV2Protobuf(registry),
         contentType: 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
       }
     }
@@ -594,6 +595,7 @@ async function readBody(
     throw badRequest('the request has no body')
   }
   const bytes = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks, size)
+  if (media === PROTOBUF) return decodeProtobuf(bytes)
   const isYaml = media.endsWith('yaml')
   if (!isYaml && media !== '' && media !== 'application/json' && !media.endsWith('+json')) {
     throw new ApiError(

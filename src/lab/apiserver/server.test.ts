@@ -8,6 +8,8 @@ import type { JsonObject } from './objects.ts'
 import { at } from './objects.ts'
 import { type ApiServer, startApiServer } from './server.ts'
 
+type CallOptions = Omit<RequestOptions, 'headers'> & { headers?: Record<string, string>; token?: string }
+
 type Reply = { status: number; headers: IncomingMessage['headers']; text: string; body: JsonObject }
 
 /** A watch: the events so far, and a way to wait for more. */
@@ -38,7 +40,7 @@ describe('the API server over HTTPS', () => {
   function open(
     method: string,
     path: string,
-    options: RequestOptions & { body?: string | Buffer; token?: string } = {},
+    options: CallOptions & { body?: string | Buffer } = {},
   ): Promise<IncomingMessage> {
     const { body, token = 't1', headers, ...rest } = options
     return new Promise((done, fail) => {
@@ -72,7 +74,7 @@ describe('the API server over HTTPS', () => {
     method: string,
     path: string,
     body?: unknown,
-    options: RequestOptions & { token?: string } = {},
+    options: CallOptions = {},
   ): Promise<Reply> {
     const text =
       body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body)
@@ -93,7 +95,7 @@ describe('the API server over HTTPS', () => {
     }
   }
 
-  async function watch(path: string, options: RequestOptions & { token?: string } = {}): Promise<Watch> {
+  async function watch(path: string, options: CallOptions = {}): Promise<Watch> {
     const response = await open('GET', path, options)
     assert.equal(response.statusCode, 200)
     let raw = ''

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { FakeLog } from '../../../ports/log.ts'
 import { type Cluster, makeCluster } from '../cluster.ts'
 import { type ApiObject, at, clone } from '../objects.ts'

@@ -155,7 +155,8 @@ export function serviceType(pools: readonly ClusterIpPool[], nodePorts: PortPool
     draft.status ??= { loadBalancer: {} }
     draft.status['loadBalancer'] ??= {}
     for (const p of spec.ports ?? []) {
-      p.targetPort ??= p.port as number
+      if (p.targetPort === undefined || p.targetPort === 0 || p.targetPort === '')
+        p.targetPort = p.port as number
       if (p.nodePort === 0) delete p.nodePort
     }
     if (spec.healthCheckNodePort === 0) delete spec.healthCheckNodePort
