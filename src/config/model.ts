@@ -1,3 +1,4 @@
+import type { Ip } from '../addr/ip.ts'
 import type { Prefix } from '../addr/prefix.ts'
 import type { LabelSelector } from './selectors.ts'
 
@@ -8,6 +9,11 @@ import type { LabelSelector } from './selectors.ts'
 export type Config = {
   readonly pools: readonly Pool[]
   readonly l2Advertisements: readonly L2Advertisement[]
+  readonly bgpAdvertisements: readonly BgpAdvertisement[]
+  readonly peers: readonly BgpPeer[]
+  readonly bfdProfiles: readonly BfdProfile[]
+  /** Alias to value, in the order of the aliases. */
+  readonly communities: ReadonlyMap<string, BgpCommunity>
 }
 
 export type Pool = {
@@ -45,6 +51,88 @@ export type L2Advertisement = {
   readonly scores: ReadonlyMap<string, number>
 }
 
+export type BgpAdvertisement = {
+  readonly name: string
+  /** Names of existing pools, from names and selectors together; both absent: all pools. */
+  readonly pools: ReadonlySet<string>
+  /** Names of the nodes that announce, from the Node list (V-20). */
+  readonly nodes: ReadonlySet<string>
+  /** Names of BgpPeers; they need not exist. 'all': none was named (B-2). */
+  readonly peers: 'all' | ReadonlySet<string>
+  /** Length of the IPv4 prefix to announce, 1 to 32 (B-1). */
+  readonly aggregationLength: number
+  /** The same for IPv6, 0 to 128. */
+  readonly aggregationLengthV6: number
+  /** 1 to 4294967295; undefined: not set, which is what 0 means (B-9). */
+  readonly localPref: number | undefined
+  /** Aliases resolved, sorted (V-27), without repetition. */
+  readonly communities: readonly BgpCommunity[]
+  /** One of them must match the Service's labels; empty: every Service. */
+  readonly serviceSelectors: readonly LabelSelector[]
+}
+
+/** A community with the text that plans and logs show. Equal communities have equal text. */
+export type BgpCommunity =
+  /** RFC 1997: two halves of 16 bit each; text `64496:100`. */
+  | { readonly kind: 'standard'; readonly text: string; readonly parts: readonly [number, number] }
+  /** RFC 8092: three of 32 bit each; text `large:64496:1:2`. */
+  | { readonly kind: 'large'; readonly text: string; readonly parts: readonly [number, number, number] }
+
+/** A BGPPeer of either version. Where its password comes from is here, the password never is (bgpPasswords). */
+export type BgpPeer = {
+  readonly name: string
+  /** Names of the nodes that have this session, from the Node list (B-20). */
+  readonly nodes: ReadonlySet<string>
+  readonly myAsn: number
+  /** 'internal': the same as ours; 'external': any other (dynamicASN). */
+  readonly peerAsn: number | 'internal' | 'external'
+  /** What to show to this peer in place of myAsn: no-prepend, replace-as. */
+  readonly localAsn: number | undefined
+  /** Whom to call: an address, or whoever is on that interface (unnumbered, by IPv6 link-local address). */
+  readonly target:
+    | { readonly type: 'address'; readonly address: Ip }
+    | { readonly type: 'interface'; readonly interface: string }
+  readonly sourceAddress: Ip | undefined
+  readonly port: number
+  /** Whole seconds: 0 or at least 3000. undefined: not set, as is then the keepalive time (V-33). */
+  readonly holdTimeMs: number | undefined
+  /** At most the hold time; 0 only when that is 0. */
+  readonly keepaliveTimeMs: number | undefined
+  /** Pause between attempts to connect; 1000 to 65535000 in whole seconds. */
+  readonly connectTimeMs: number | undefined
+  readonly routerId: Ip | undefined
+  /** Where the password for TCP MD5 is; undefined: there is none. */
+  readonly password:
+    | undefined
+    | { readonly from: 'spec' }
+    | { readonly from: 'secret'; readonly namespace: string; readonly name: string }
+  /** Name of a profile in Config.bfdProfiles. */
+  readonly bfdProfile: string | undefined
+  readonly gracefulRestart: boolean
+  readonly ebgpMultiHop: boolean
+  /** Device of the VRF; undefined: the default one. */
+  readonly vrf: string | undefined
+  /** Both families on this session. A session with an interface carries both anyway (B-7). */
+  readonly dualStack: boolean
+}
+
+/** Times in milliseconds; what a BFDProfile leaves out has its default here. */
+export type BfdProfile = {
+  readonly name: string
+  /** 10 to 60000. */
+  readonly receiveIntervalMs: number
+  /** 10 to 60000. */
+  readonly transmitIntervalMs: number
+  /** 2 to 255. */
+  readonly detectMultiplier: number
+  /** 10 to 60000. */
+  readonly echoIntervalMs: number
+  readonly echoMode: boolean
+  readonly passiveMode: boolean
+  /** 1 to 254; only for multihop sessions. */
+  readonly minimumTtl: number
+}
+
 /** Which object a problem or an Event is about. The namespace is empty for cluster-scoped kinds. */
 export type ObjectRef = { readonly kind: string; readonly namespace: string; readonly name: string }
 
@@ -77,5 +165,30 @@ export type ProblemCode =
   | 'selector-duplicate'
   | 'weight-invalid'
   | 'pool-unknown'
+  | 'peer-unknown'
+  | 'field-unknown'
+  | 'field-range'
+  | 'field-missing'
+  | 'fields-exclusive'
+  | 'field-ignored'
+  | 'address-unparsable'
+  | 'asn-invalid'
+  | 'multihop-internal'
+  | 'timers-invalid'
+  | 'secret-missing'
+  | 'secret-invalid'
+  | 'bfd-profile-missing'
+  | 'bfd-echo-ipv6'
+  | 'peer-duplicate'
+  | 'peer-conflict'
+  | 'aggregation-invalid'
+  | 'aggregation-wider-than-pool'
+  | 'aggregation-with-services'
+  | 'local-pref-conflict'
+  | 'advertisement-duplicate'
+  | 'community-invalid'
+  | 'community-unknown'
+  | 'alias-duplicate'
+  | 'namespace-other'
   | 'namespaces-none'
   | 'nodes-none'

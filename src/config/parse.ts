@@ -19,6 +19,7 @@ import type {
   ProblemCode,
 } from './model.ts'
 import type { NamespaceFacts, NodeFacts } from './nodes.ts'
+import type { SecretFacts } from './secrets.ts'
 import {
   compareText,
   type LabelSelector,
@@ -31,6 +32,13 @@ import {
 export type ConfigResources = {
   readonly pools: readonly KubeObject[]
   readonly l2Advertisements: readonly KubeObject[]
+  readonly bgpAdvertisements?: readonly KubeObject[]
+  /** Of either version. */
+  readonly bgpPeers?: readonly KubeObject[]
+  readonly bfdProfiles?: readonly KubeObject[]
+  readonly communities?: readonly KubeObject[]
+  /** Absent: Secrets are not read, so what peers say about them is not checked (V-34). */
+  readonly secrets?: readonly SecretFacts[]
   readonly nodes: readonly NodeFacts[]
   readonly namespaces: readonly NamespaceFacts[]
 }
@@ -56,7 +64,14 @@ export function parseConfig(resources: ConfigResources): ParsedConfig {
   const fatal = report.problems.some(problem => problem.severity !== 'warning')
   if (fatal) return { problems: report.problems }
   return {
-    config: { pools: pools.map(({ pool }) => pool), l2Advertisements: advertisements },
+    config: {
+      pools: pools.map(({ pool }) => pool),
+      l2Advertisements: advertisements,
+      bgpAdvertisements: [],
+      peers: [],
+      bfdProfiles: [],
+      communities: new Map(),
+    },
     warnings: report.problems,
   }
 }
