@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import { parseAllDocuments } from 'yaml'
 import type { Clock } from '../../ports/clock.ts'
 import type { Log } from '../../ports/log.ts'
-import { makeServerCertificate } from './certificate.ts'
+import { makeAuthority, makeServerCertificate } from '../../sys/certificates.ts'
 import { makeCluster, systemWrite } from './cluster.ts'
 import type { Fault, FaultScope } from './fault.ts'
 import { CUSTOM_RESOURCE_DEFINITION } from './kinds/crd.ts'
@@ -72,7 +72,10 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
       cluster.writer.create(CUSTOM_RESOURCE_DEFINITION, '', definition, systemWrite())
     }
   }
-  const certificate = makeServerCertificate(options.serverNames, clock.wallNow())
+  const now = clock.wallNow()
+  const validity = { fromMs: now - 3_600_000, untilMs: now + 10 * 365 * 86_400_000 }
+  const authority = makeAuthority('lodestone-lab', validity)
+  const certificate = makeServerCertificate(options.serverNames, authority, validity)
   const sockets = new Set<Duplex>()
   const hung = new Set<ServerResponse>()
   const watchers = new Map<Watcher, User>()
@@ -213,11 +216,11 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   return {
     url,
     ports,
-    caPem: certificate.caPem,
+    caPem: authority.certPem,
     store: cluster.store,
     watches: () => watchers.size,
     hanging: () => hung.size,
-    kubeconfig: (server, token) => kubeconfig(server, token, certificate.caPem),
+    kubeconfig: (server, token) => kubeconfig(server, token, authority.certPem),
     setFault(kind, scope = {}) {
       fault = kind === undefined ? undefined : { kind, user: scope.user }
       const concerns = (user: User): boolean => scope.user === undefined || scope.user === user.user
