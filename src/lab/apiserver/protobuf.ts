@@ -10,6 +10,7 @@ export const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 
 /** Go writes a plain field even when it is empty: a `flag` that is false and a `count` of zero are absent. */
 type Kind =
+  | 'ignored'
   | 'flag'
   | 'count'
   | 'string'
@@ -135,7 +136,7 @@ const KINDS: Readonly<Record<string, Message>> = {
   'v1 Namespace': {
     1: ['metadata', METADATA],
     2: ['spec', { 1: ['finalizers', 'string', 'repeated'] }],
-    3: ['status', { 1: ['phase', 'string'] }],
+    3: ['status', 'ignored'],
   },
   'v1 ConfigMap': {
     1: ['metadata', METADATA],
@@ -154,12 +155,12 @@ const KINDS: Readonly<Record<string, Message>> = {
   'v1 Service': {
     1: ['metadata', METADATA],
     2: ['spec', SERVICE_SPEC],
-    3: ['status', { 1: ['loadBalancer', {}] }],
+    3: ['status', 'ignored'],
   },
   'apps/v1 Deployment': {
     1: ['metadata', METADATA],
     2: ['spec', DEPLOYMENT_SPEC],
-    3: ['status', {}],
+    3: ['status', 'ignored'],
   },
 }
 
@@ -227,6 +228,8 @@ function decode(bytes: Buffer, message: Message, where: string): JsonObject {
 function decodeValue(field: Field, kind: Exclude<Kind, 'stringMap' | 'bytesMap'>, where: string): unknown {
   if (typeof kind === 'object') return decode(field.bytes, kind, where)
   switch (kind) {
+    case 'ignored':
+      return undefined
     case 'string':
       return field.bytes.toString()
     case 'bytes':
