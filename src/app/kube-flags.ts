@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createKube, type KubeClient } from '../kube/client.ts'
+import { createKube, type KubeClient, type KubeClientOptions } from '../kube/client.ts'
 import { loadKubeConfig } from '../kube/config.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Log } from '../ports/log.ts'
@@ -17,9 +17,10 @@ export async function createKubeFromFlags(
   flags: KubeFlags,
   component: string,
   ports: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+  options: Pick<KubeClientOptions, 'pageLimit'> = {},
 ): Promise<KubeClient> {
   const config = await loadKubeConfig({ clock: ports.clock, kubeconfig: flags.kubeconfig })
-  return createKube({ config, ...ports, userAgent: `${component}/${version()}` })
+  return createKube({ config, ...ports, ...options, userAgent: `${component}/${version()}` })
 }
 
 export function version(): string {

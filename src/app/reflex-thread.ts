@@ -8,6 +8,7 @@ import { SystemClock } from '../sys/clock.ts'
 import { openLinks } from '../sys/links.ts'
 import { createLog } from '../sys/log.ts'
 import { MulticastGroups } from '../sys/multicast-groups.ts'
+import { AF_PACKET, addon, SOCK_RAW, setRealtimeScheduling } from '../sys/native.ts'
 import { LinuxPacketSockets } from '../sys/packet-sockets.ts'
 import { openDatagram, type UdpSocket } from '../sys/udp.ts'
 
@@ -23,11 +24,19 @@ export type ReflexThreadData = {
   readonly logLevel: LogLevel
 }
 
+/** Low among the real-time ones: enough to go before every ordinary process. */
+const REALTIME_PRIORITY = 10
+
 const port = parentPort
 assert(port !== null, 'the reflex thread is started by the speaker')
 const data = workerData as ReflexThreadData
 const log = createLog({ level: data.logLevel, always: { node: data.self, thread: 'reflex' } })
 const report = (message: ReflexReport): void => port.postMessage(message)
+
+// Before anything is promised to others: a speaker that may not answer must not be heard as alive.
+checkPrivileges()
+const refused = setRealtimeScheduling(REALTIME_PRIORITY)
+if (refused !== undefined) log.info('no-realtime-scheduling', { reason: refused })
 
 let started: Reflex | undefined
 /** One socket for each family; a host without IPv6 has only the first. */
@@ -68,3 +77,9 @@ const reflex = new Reflex(
 )
 started = reflex
 port.on('message', (command: ReflexCommand) => reflex.command(command))
+
+/** @throws an error that names the capability which is missing (CAP_NET_RAW) */
+function checkPrivileges(): void {
+  const native = addon()
+  native.close(native.open(AF_PACKET, SOCK_RAW, 0))
+}

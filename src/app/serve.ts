@@ -24,10 +24,12 @@ export async function serve(
       response.end(request.method === 'HEAD' ? undefined : body)
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD')
       answer(405, 'text/plain', 'only GET\n')
       return
     }
-    switch (request.url) {
+    const [path = ''] = (request.url ?? '').split('?')
+    switch (path) {
       case '/healthz':
         answer(200, 'text/plain', 'ok\n')
         break

@@ -2,7 +2,6 @@ import { Worker } from 'node:worker_threads'
 import { EventRecorder } from '../kube/events.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from '../layer2/nics.ts'
 import type { ReflexReport } from '../layer2/reflex.ts'
-import { RESOURCES } from '../ports/kube.ts'
 import type { LogLevel } from '../ports/log.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
@@ -31,9 +30,10 @@ export type SpeakerFlags = KubeFlags & {
 /** `lodestone speaker`: runs until the signal aborts; rejects when it cannot go on. */
 export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal): Promise<void> {
   const clock = new SystemClock()
-  const random = systemRandom
   const log = createLog({ level: flags.logLevel, always: { node: flags.nodeName } })
-  const kube = await createKubeFromFlags(flags, 'lodestone-speaker', { clock, random, log })
+  // Small pages: one page of JSON is what the list of ten thousand Services costs in memory.
+  const ports = { clock, random: systemRandom, log }
+  const kube = await createKubeFromFlags(flags, 'lodestone-speaker', ports, { pageLimit: 100 })
   const metrics = new PrometheusMetrics(SPEAKER_METRICS)
   const events = new EventRecorder({ kube, clock, log, component: 'metallb-speaker', host: flags.nodeName })
   const worker = startReflexThread({
@@ -45,31 +45,29 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES.map(pattern => pattern.source),
     logLevel: flags.logLevel,
   })
-  const pod =
-    flags.podName === undefined
-      ? undefined
-      : await kube.get(RESOURCES.pods, { namespace: flags.namespace, name: flags.podName })
-  const speaker = new Speaker(
-    {
-      node: flags.nodeName,
-      namespace: flags.namespace,
-      loadBalancerClass: flags.lbClass,
-      ignoreExcludeLabel: flags.ignoreExcludeLb,
-      secretName: flags.mlSecretName,
-      pod: pod === undefined ? undefined : { name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
-      drainMs: flags.drainMs,
-    },
-    { kube, events, metrics, clock, log, reflex: worker.link },
-  )
-  const server = await serve('127.0.0.1', flags.healthProbePort, {
-    ready: () => speaker.ready,
-    metrics: () => metrics.text(),
-    status: () => speaker.status(),
-  })
+  let server: { close(): void } | undefined
   try {
+    const speaker = new Speaker(
+      {
+        node: flags.nodeName,
+        namespace: flags.namespace,
+        loadBalancerClass: flags.lbClass,
+        ignoreExcludeLabel: flags.ignoreExcludeLb,
+        secretName: flags.mlSecretName,
+        podName: flags.podName,
+        drainMs: flags.drainMs,
+      },
+      { kube, events, metrics, clock, log, reflex: worker.link },
+    )
+    server = await serve('127.0.0.1', flags.healthProbePort, {
+      ready: () => speaker.ready,
+      metrics: () => metrics.text(),
+      status: () => speaker.status(),
+    })
     await speaker.run(signal)
   } finally {
-    server.close()
+    // Also when it never ran: a thread that is left would keep the process alive, and answering.
+    server?.close()
     kube.close()
     await worker.close()
   }
@@ -81,21 +79,27 @@ function startReflexThread(data: ReflexThreadData): { readonly link: ReflexLink;
     // Small: it holds a table of addresses and nothing else.
     resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 },
   })
-  const listeners: ((report: ReflexReport) => void)[] = []
+  let listener: ((report: ReflexReport) => void) | undefined
+  /** What it reported before anybody listened: it may fail at once. */
+  const early: ReflexReport[] = []
   let closing = false
-  const fail = (message: string) => {
+  const hear = (report: ReflexReport) => {
     if (closing) return
-    for (const listener of listeners) listener({ type: 'failed', message })
+    if (listener === undefined) early.push(report)
+    else listener(report)
   }
-  worker.on('message', (report: ReflexReport) => {
-    for (const listener of listeners) listener(report)
-  })
-  worker.on('error', error => fail(error.message))
+  const fail = (message: string) => hear({ type: 'failed', message })
+  worker.on('message', hear)
+  worker.on('error', error => fail(error instanceof Error ? error.message : String(error)))
   worker.on('exit', code => fail(`it ended with ${code}`))
   return {
     link: {
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker has none
       post: command => worker.postMessage(command),
-      onReport: listener => listeners.push(listener),
+      onReport: take => {
+        listener = take
+        for (const report of early.splice(0)) take(report)
+      },
     },
     async close() {
       closing = true

@@ -75,7 +75,7 @@ class Rig {
         loadBalancerClass: undefined,
         ignoreExcludeLabel: false,
         secretName: 'memberlist',
-        pod: undefined,
+        podName: undefined,
         drainMs: 50,
       },
       {
@@ -160,6 +160,7 @@ test('a Service with an address, an advertisement and an endpoint is planned wit
   assert.deepEqual(peers, {
     type: 'peers',
     self: '192.0.2.11',
+    unreachable: [],
     peers: [
       { name: 'node2', ip: '192.0.2.12' },
       { name: 'node3', ip: '192.0.2.13' },

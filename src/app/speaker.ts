@@ -1,6 +1,6 @@
-import type { Ip } from '../addr/ip.ts'
+import { familyOf, type Ip } from '../addr/ip.ts'
 import type { SpeakerMove, SpeakerStatus } from '../api/speaker.ts'
-import { type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
+import { type EndpointFacts, type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
 import type { Config, Problem } from '../config/model.ts'
 import { namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { parseConfig } from '../config/parse.ts'
@@ -8,10 +8,10 @@ import { serviceFromObject } from '../config/services.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
 import { Layer2Planner, VipTable } from '../layer2/plan.ts'
 import type { Because, OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
-import { l2StatusFromObject, l2StatusObject, planL2Statuses } from '../layer2/status.ts'
+import { type L2StatusFacts, l2StatusFromObject, l2StatusObject, planL2Statuses } from '../layer2/status.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventSink } from '../ports/events.ts'
-import { type Informer, type Kube, type KubeObject, RESOURCES } from '../ports/kube.ts'
+import { type Informer, type Kube, KubeError, type KubeObject, objectKey, RESOURCES } from '../ports/kube.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
 import { Coalesced } from './coalesced.ts'
@@ -30,7 +30,7 @@ export type SpeakerOptions = {
   readonly ignoreExcludeLabel: boolean
   readonly secretName: string
   /** This speaker's own Pod, which then owns the status objects; undefined outside of a Pod. */
-  readonly pod: { readonly name: string; readonly uid: string } | undefined
+  readonly podName: string | undefined
   /** How long an orderly stop waits for the next owners to announce themselves. */
   readonly drainMs: number
 }
@@ -64,15 +64,21 @@ export class Speaker {
   readonly #pass: Coalesced
   readonly #statusPass: Coalesced
   readonly #informers
+  /** Status objects as this speaker wrote them, until the informer shows the same. */
+  readonly #written = new Map<string, L2StatusFacts>()
+  #pod: Promise<KubeObject | undefined> | undefined
   #config: Config | undefined
   #problems: readonly Problem[] = []
   #planner: Layer2Planner | undefined
   #configDirty = true
-  #hasKey = false
+  #peersDirty = true
+  /** The cluster key, and whether the reflex thread has it: it speaks to the others from then on. */
+  #key: Uint8Array | undefined
+  #keyTold = false
   #ready = false
   #drained: (() => void) | undefined
   #cancelCount: () => void = () => {}
-  #failed: (message: string) => void = () => {}
+  #failed: (error: Error) => void = () => {}
 
   constructor(options: SpeakerOptions, ports: SpeakerPorts) {
     this.#options = options
@@ -81,11 +87,11 @@ export class Speaker {
     const { namespace } = options
     this.#informers = {
       services: kube.informer(RESOURCES.services, { convert: serviceFromObject }),
-      slices: kube.informer(RESOURCES.endpointSlices, { convert: endpointsFromSlice }),
+      slices: kube.informer(RESOURCES.endpointSlices, { convert: servingNodesOf }),
       nodes: kube.informer(RESOURCES.nodes, { convert: nodeFromObject }),
       namespaces: kube.informer(RESOURCES.namespaces, { convert: namespaceFromObject }),
-      pools: kube.informer(RESOURCES.ipAddressPools, { namespace, convert: withoutManagedFields }),
-      advertisements: kube.informer(RESOURCES.l2Advertisements, { namespace, convert: withoutManagedFields }),
+      pools: kube.informer(RESOURCES.ipAddressPools, { namespace, convert: specOf }),
+      advertisements: kube.informer(RESOURCES.l2Advertisements, { namespace, convert: specOf }),
       statuses: kube.informer(RESOURCES.serviceL2Statuses, { namespace, convert: l2StatusFromObject }),
       secret: kube.informer(RESOURCES.secrets, {
         namespace,
@@ -93,7 +99,10 @@ export class Speaker {
         convert: clusterKeyOf,
       }),
     } as const
-    this.#pass = new Coalesced(ports.clock, () => this.#plan())
+    this.#pass = new Coalesced(ports.clock, () => this.#plan(), {
+      // A pass only computes: what fails once fails again.
+      onError: error => this.#failed(error instanceof Error ? error : new Error(String(error))),
+    })
     this.#statusPass = new Coalesced(ports.clock, () => this.#writeStatuses(), {
       retryAfterMs: 2000,
       onError: error => ports.log.warn('status-write-failed', { error }),
@@ -102,15 +111,16 @@ export class Speaker {
 
   /**
    * Runs until the signal aborts, then gives everything up in an orderly way.
-   * @throws when the reflex thread fails: then this process announces nothing and has to be started anew
+   * @throws when the reflex thread fails, or planning: then this process announces nothing and has to be started anew
    */
   async run(signal: AbortSignal): Promise<void> {
     const { log, reflex } = this.#ports
     const stop = new AbortController()
     const failed = new Promise<never>((_, reject) => {
-      this.#failed = message => reject(new Error(`the reflex thread failed: ${message}`))
+      this.#failed = reject
     })
     reflex.onReport(report => this.#onReport(report))
+    failed.catch(() => {})
     this.#listen()
     try {
       await Promise.race([this.#start(stop.signal, signal), failed])
@@ -132,17 +142,15 @@ export class Speaker {
     return {
       node: this.#options.node,
       ready: this.#ready,
-      hasKey: this.#hasKey,
+      hasKey: this.#key !== undefined,
       peers: [...this.#peers].map(([node, status]) => ({ node, status })),
-      services: [...this.#table.assignments()]
-        .filter(({ reason }) => reason !== 'notLoadBalancer')
-        .map(({ service, ips, candidates, reason }) => ({
-          service,
-          ips,
-          owned: ips.filter(ip => this.#owned.get(ip)?.includes(service) === true),
-          candidates,
-          reason,
-        })),
+      services: [...this.#table.assignments()].map(({ service, ips, candidates, reason }) => ({
+        service,
+        ips,
+        owned: ips.filter(ip => this.#owned.get(ip)?.includes(service) === true),
+        candidates,
+        reason,
+      })),
       moves: this.#moves,
     }
   }
@@ -155,6 +163,8 @@ export class Speaker {
     const { services, slices, nodes, namespaces, pools, advertisements, statuses, secret } = this.#informers
     services.onChange(({ key }) => this.#touch(key))
     slices.onChange(({ key, before, after }) => {
+      // Rolling updates change addresses far more often than which nodes can serve.
+      if (same(before, after)) return
       for (const facts of [before, after]) {
         if (facts?.serviceKey !== undefined) this.#slicesOf.get(facts.serviceKey)?.delete(key)
       }
@@ -167,15 +177,21 @@ export class Speaker {
     })
     nodes.onChange(({ before, after }) => {
       // The kubelet writes the Node every few seconds; only what the election reads counts.
-      if (JSON.stringify(before) === JSON.stringify(after)) return
-      this.#tellPeers()
+      if (same(before, after)) return
+      this.#peersDirty = true
       this.#touchAll()
     })
     for (const informer of [namespaces, pools, advertisements] as Informer<unknown>[]) {
-      informer.onChange(() => this.#touchAll())
+      informer.onChange(({ before, after }) => {
+        if (!same(before, after)) this.#touchAll()
+      })
     }
-    statuses.onChange(() => this.#statusPass.request())
-    secret.onChange(({ after }) => this.#tellKey(after))
+    statuses.onChange(({ key, after }) => {
+      const written = this.#written.get(key)
+      if (after === undefined || same(after, written)) this.#written.delete(key)
+      this.#statusPass.request()
+    })
+    secret.onChange(({ after }) => this.#onKey(after))
   }
 
   /** Nothing is announced before everything was seen once: who does not know the others takes what is theirs. */
@@ -184,8 +200,7 @@ export class Speaker {
     await Promise.race([Promise.all(started), aborted(signal)])
     // Those still waiting reject when the stop comes; nobody listens any more.
     for (const each of started) each.catch(() => {})
-    this.#tellPeers()
-    if (!this.#hasKey && !signal.aborted) {
+    if (this.#key === undefined && !signal.aborted) {
       this.#ports.log.warn('no-cluster-key', {
         secret: `${this.#options.namespace}/${this.#options.secretName}`,
         effect: 'no peer is heard and nothing is announced until the controller has made it',
@@ -205,33 +220,40 @@ export class Speaker {
   }
 
   #tellPeers(): void {
+    this.#peersDirty = false
+    const nodes = this.#informers.nodes.items
+    const own = nodes.get(this.#options.node)?.internalIps ?? []
+    const families = new Set(own.map(familyOf))
     const peers: { name: string; ip: Ip }[] = []
-    let self: Ip | undefined
-    for (const node of this.#informers.nodes.items.values()) {
-      const [ip] = node.internalIps
-      if (ip === undefined) continue
-      if (node.name === this.#options.node) self = ip
-      else peers.push({ name: node.name, ip })
+    const unreachable: string[] = []
+    for (const { name, internalIps } of nodes.values()) {
+      if (name === this.#options.node) continue
+      // Of a node with both families, the one that we have too.
+      const ip = internalIps.find(each => families.has(familyOf(each))) ?? internalIps[0]
+      if (ip === undefined) unreachable.push(name)
+      else peers.push({ name, ip })
     }
-    for (const name of this.#peers.keys())
-      if (!peers.some(peer => peer.name === name)) this.#peers.delete(name)
-    for (const { name } of peers) if (!this.#peers.has(name)) this.#peers.set(name, 'presumed')
-    this.#ports.reflex.post({ type: 'peers', peers, self })
+    const known = new Set(peers.map(peer => peer.name))
+    for (const name of this.#peers.keys()) if (!known.has(name)) this.#peers.delete(name)
+    for (const name of known) if (!this.#peers.has(name)) this.#peers.set(name, 'presumed')
+    this.#ports.reflex.post({ type: 'peers', peers, unreachable, self: own[0] })
   }
 
   /** A key that vanished is kept: losing a Secret must not make every node take every address. */
-  #tellKey(key: Uint8Array | undefined): void {
+  #onKey(key: Uint8Array | undefined): void {
     if (key === undefined) {
       this.#ports.log.warn('cluster-key-missing', { effect: 'the one known before stays in use' })
       return
     }
-    this.#hasKey = true
-    this.#ports.reflex.post({ type: 'key', key })
+    if (this.#key !== undefined && Buffer.compare(this.#key, key) === 0) return
+    this.#key = key
+    this.#keyTold = false
     if (this.#ready) this.#pass.request()
   }
 
   #plan(): void {
     const { services, nodes } = this.#informers
+    if (this.#peersDirty) this.#tellPeers()
     if (this.#configDirty) {
       this.#configDirty = false
       this.#parse()
@@ -249,7 +271,7 @@ export class Speaker {
       for (const key of services.items.keys()) this.#dirty.add(key)
     }
     // Without a key nobody can be heard, and who hears nobody must not conclude that all others are gone.
-    if (this.#planner === undefined || !this.#hasKey) return
+    if (this.#planner === undefined || this.#key === undefined) return
     const touched = new Set<Ip>()
     for (const key of this.#dirty) {
       const service = services.items.get(key)
@@ -257,13 +279,20 @@ export class Speaker {
       if (service === undefined && slices?.size === 0) this.#slicesOf.delete(key)
       const assignment =
         service === undefined ? undefined : this.#planner.assign(service, slices?.values() ?? [])
-      for (const ip of this.#table.set(key, assignment)) touched.add(ip)
+      // Most Services of a cluster are of other types: nothing is kept of those.
+      const kept = assignment?.reason === 'notLoadBalancer' ? undefined : assignment
+      for (const ip of this.#table.set(key, kept)) touched.add(ip)
     }
     this.#dirty.clear()
-    if (touched.size === 0) return
-    const { set, remove } = this.#table.difference(touched)
-    this.#ports.reflex.post({ type: 'plan', set, remove })
-    this.#statusPass.request()
+    if (touched.size > 0) {
+      const { set, remove } = this.#table.difference(touched)
+      this.#ports.reflex.post({ type: 'plan', set, remove })
+      this.#statusPass.request()
+    }
+    if (this.#keyTold) return
+    // Only now: the others give up what is ours when they hear us, so we must answer for it by then.
+    this.#keyTold = true
+    this.#ports.reflex.post({ type: 'key', key: this.#key })
   }
 
   /** Invalid configuration keeps the last good one running (V-1). */
@@ -309,7 +338,7 @@ export class Speaker {
         this.#onCounters(report)
         break
       case 'failed':
-        this.#failed(report.message)
+        this.#failed(new Error(`the reflex thread failed: ${report.message}`))
         break
     }
   }
@@ -334,6 +363,7 @@ export class Speaker {
     }
     if (!owned) return
     for (const key of services) {
+      if (before.includes(key)) continue
       const service = this.#informers.services.items.get(key)
       // One Event for a Service, not one for each of its addresses.
       if (service === undefined || service.statusIps[0] !== ip) continue
@@ -371,7 +401,7 @@ export class Speaker {
   }
 
   async #writeStatuses(): Promise<void> {
-    const { node, namespace, pod } = this.#options
+    const { node } = this.#options
     const { kube } = this.#ports
     if (!this.#informers.statuses.synced) return
     const announced = new Map<string, readonly string[]>()
@@ -381,27 +411,64 @@ export class Speaker {
         announced.set(service, interfaces === 'all' ? [] : interfaces)
       }
     }
-    for (const action of planL2Statuses(node, announced, this.#informers.statuses.items.values())) {
-      if (action.type === 'delete') {
-        await kube.delete(RESOURCES.serviceL2Statuses, action.status)
-        continue
+    const existing = new Map(this.#informers.statuses.items)
+    for (const [key, facts] of this.#written) existing.set(key, facts)
+    let failure: unknown
+    for (const action of planL2Statuses(node, announced, existing.values())) {
+      try {
+        if (action.type === 'delete') {
+          await kube.delete(RESOURCES.serviceL2Statuses, action.status)
+          this.#written.delete(objectKey(action.status))
+        } else await this.#createStatus(action.service, action.interfaces)
+      } catch (error) {
+        failure ??= error
+        // One object that is refused must not keep the others waiting; a server that is away refuses them all.
+        if (!(error instanceof KubeError) || error.transient) break
       }
-      const { labels, ...content } = l2StatusObject(node, action.service, action.interfaces)
-      const created = await kube.create(RESOURCES.serviceL2Statuses, {
-        apiVersion: 'metallb.io/v1beta1',
-        kind: 'ServiceL2Status',
-        metadata: {
-          name: '',
-          generateName: 'l2-',
-          namespace,
-          labels,
-          ...(pod === undefined
-            ? {}
-            : { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: pod.name, uid: pod.uid }] }),
-        },
-        spec: {},
-      })
-      await kube.update(RESOURCES.serviceL2Statuses, { ...created, ...content }, { subresource: 'status' })
+    }
+    if (failure !== undefined) throw failure
+  }
+
+  async #createStatus(service: string, interfaces: readonly string[]): Promise<void> {
+    const { node, namespace } = this.#options
+    const { kube } = this.#ports
+    const pod = await this.#ownPod()
+    const { labels, ...content } = l2StatusObject(node, service, interfaces)
+    const created = await kube.create(RESOURCES.serviceL2Statuses, {
+      apiVersion: 'metallb.io/v1beta1',
+      kind: 'ServiceL2Status',
+      metadata: {
+        name: '',
+        generateName: 'l2-',
+        namespace,
+        labels,
+        ...(pod === undefined
+          ? {}
+          : {
+              ownerReferences: [
+                { apiVersion: 'v1', kind: 'Pod', name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
+              ],
+            }),
+      },
+      spec: {},
+    })
+    const written = { ...created, ...content }
+    await kube.update(RESOURCES.serviceL2Statuses, written, { subresource: 'status' })
+    const facts = l2StatusFromObject(written)
+    const shown = this.#informers.statuses.items.get(objectKey(created.metadata))
+    if (!same(shown, facts)) this.#written.set(objectKey(created.metadata), facts)
+  }
+
+  /** Asked for once; again after a failure. */
+  async #ownPod(): Promise<KubeObject | undefined> {
+    const { namespace, podName } = this.#options
+    if (podName === undefined) return undefined
+    this.#pod ??= this.#ports.kube.get(RESOURCES.pods, { namespace, name: podName })
+    try {
+      return await this.#pod
+    } catch (error) {
+      this.#pod = undefined
+      throw error
     }
   }
 
@@ -413,8 +480,11 @@ export class Speaker {
     this.#pass.close()
     log.info('draining', { addresses: this.#owned.size })
     await new Promise<void>(done => {
-      this.#drained = done
-      clock.after(drainMs * 1.5, done)
+      const cancel = clock.after(drainMs * 1.5, done)
+      this.#drained = () => {
+        cancel()
+        done()
+      }
       reflex.post({ type: 'drain', patienceMs: drainMs })
     })
     log.info('drained', {})
@@ -430,20 +500,47 @@ function explainCause(because: Because): string {
       return 'an interface changed'
     case 'drain':
       return 'this speaker stops'
-    case 'peer': {
-      const what = { presumed: 'is waited for', alive: 'is back', dead: 'is silent', left: 'leaves' }[
-        because.status
-      ]
-      return `node ${because.node} ${what}, last heard ${Math.round(because.silentMs)} ms before`
-    }
+    case 'peer':
+      break
+  }
+  const { node, status, silentMs } = because
+  const what = { presumed: 'is waited for', alive: 'is back', dead: 'is silent', left: 'leaves' }[status]
+  return `node ${node} ${what}, last heard ${Math.round(silentMs)} ms before`
+}
+
+/** What parseConfig reads of a resource: its status changes with every allocation, and means nothing here. */
+function specOf({ metadata, spec }: KubeObject): KubeObject {
+  const { name, namespace, labels } = metadata
+  return {
+    metadata: {
+      name,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(labels === undefined ? {} : { labels }),
+    },
+    spec,
   }
 }
 
-function withoutManagedFields(object: KubeObject): KubeObject {
-  const { managedFields: _, ...metadata } = object.metadata as KubeObject['metadata'] & {
-    managedFields?: unknown
+/** Of a slice only the nodes that can serve, each once: neither addresses nor ports matter to the election (2.6). */
+function servingNodesOf(object: KubeObject): EndpointSliceFacts {
+  const facts = endpointsFromSlice(object)
+  const endpoints = new Map<string | undefined, EndpointFacts>()
+  for (const { ready, nodeName } of facts.endpoints) {
+    if (ready) endpoints.set(nodeName, { addresses: NONE, nodeName, ready })
   }
-  return { ...object, metadata }
+  return {
+    serviceKey: facts.serviceKey,
+    family: facts.family,
+    endpoints: [...endpoints.values()],
+    ports: NONE,
+  }
+}
+
+const NONE: readonly never[] = []
+
+/** Of plain data with its fields in the same order. */
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 /** The heartbeat key from the Secret that the controller makes; undefined when it holds none. */

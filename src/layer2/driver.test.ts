@@ -82,7 +82,12 @@ class Pair {
       )
       this.nodes.set(name, reflex)
       const other = name === 'a' ? 'b' : 'a'
-      reflex.command({ type: 'peers', peers: [{ name: other, ip: IPS[other] }], self: IPS[name] })
+      reflex.command({
+        type: 'peers',
+        peers: [{ name: other, ip: IPS[other] }],
+        unreachable: [],
+        self: IPS[name],
+      })
       reflex.command({ type: 'key', key: KEY })
       reflex.command({ type: 'plan', set: [vip(VIP4, name), vip(VIP6, name)], remove: [] })
     }

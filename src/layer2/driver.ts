@@ -44,6 +44,10 @@ export class Reflex {
   #worstLatenessMs: Ms = 0
   #self: Ip | undefined
   #cancelTimer: () => void = () => {}
+  /** Without an address, so without heartbeats. */
+  #unreachable: ReadonlySet<string> = new Set()
+  /** Addresses whose counters changed since the last report. */
+  readonly #counted = new Set<Ip>()
   #cancelReopen: (() => void) | undefined
   #closed = false
 
@@ -61,14 +65,19 @@ export class Reflex {
     switch (command.type) {
       case 'peers':
         this.#self = command.self
+        this.#tellUnreachable(new Set(command.unreachable), now)
         this.#runMembership({ type: 'peers', peers: command.peers, now })
+        this.#tellLink(now)
         break
       case 'key':
         this.#runMembership({ type: 'key', key: command.key, now })
         break
       case 'plan':
         this.#runLayer2({ type: 'plan', set: command.set, remove: command.remove, now }, { type: 'plan' })
-        for (const ip of command.remove) this.#addressCounters.delete(ip)
+        for (const ip of command.remove) {
+          this.#addressCounters.delete(ip)
+          this.#counted.delete(ip)
+        }
         break
       case 'drain':
         this.#runMembership({ type: 'leave', now })
@@ -130,7 +139,8 @@ export class Reflex {
           break
         }
         case 'was-away':
-          this.#ports.log.warn('reflex-was-away', { forMs: Math.round(effect.forMs) })
+          this.#ports.log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
+          if (effect.missed) this.#runLayer2({ type: 'back', now: effect.at }, { type: 'plan' })
           break
         case 'dropped':
           this.#countDrop(`heartbeat-${effect.why}`)
@@ -183,11 +193,28 @@ export class Reflex {
     if (this.#closed) return
     const links = [...this.#ports.links.current().values()]
     const now = this.#ports.clock.now()
-    this.#runMembership({ type: 'link', usable: canHearPeers(links, this.#self), now })
+    this.#tellLink(now)
     const nics = announcingNics(links, this.#excluded)
     this.#openSockets(nics)
     this.#runLayer2({ type: 'nics', nics, now }, { type: 'interfaces' })
     this.#arm()
+  }
+
+  #tellLink(now: Ms): void {
+    const usable = canHearPeers(this.#ports.links.current().values(), this.#self)
+    this.#runMembership({ type: 'link', usable, now })
+  }
+
+  /** A node that nobody can reach answers for nothing; once it has an address, its heartbeats count. */
+  #tellUnreachable(unreachable: ReadonlySet<string>, now: Ms): void {
+    for (const node of unreachable) {
+      if (this.#unreachable.has(node)) continue
+      this.#runLayer2(
+        { type: 'peer', node, down: true, now },
+        { type: 'peer', node, status: 'dead', silentMs: 0 },
+      )
+    }
+    this.#unreachable = unreachable
   }
 
   /** One ARP and one NDP socket for each interface that needs it; those of interfaces that went away are closed. */
@@ -239,7 +266,10 @@ export class Reflex {
   }
 
   #frame(interfaceIndex: number, frame: Uint8Array): void {
+    const before = this.#layer2.announcing.size
     this.#runLayer2({ type: 'frame', interfaceIndex, frame, now: this.#ports.clock.now() }, { type: 'drain' })
+    // A claim that must be answered to; most frames change nothing.
+    if (this.#layer2.announcing.size !== before) this.#arm()
   }
 
   /** Several addresses may share one solicited-node group; the port counts them. */
@@ -263,6 +293,7 @@ export class Reflex {
   }
 
   #counters(ip: Ip): { requests: number; replies: number; announcements: number } {
+    this.#counted.add(ip)
     let counters = this.#addressCounters.get(ip)
     if (counters === undefined) {
       counters = { requests: 0, replies: 0, announcements: 0 }
@@ -281,7 +312,7 @@ export class Reflex {
     this.#ports.report({
       type: 'counters',
       counters: {
-        addresses: [...this.#addressCounters].map(([ip, counters]) => ({ ip, ...counters })),
+        addresses: [...this.#counted].map(ip => ({ ip, ...this.#counters(ip) })),
         dropped: Object.fromEntries(this.#dropped),
         heartbeatsSent: this.#heartbeatsSent,
         heartbeatsReceived: this.#heartbeatsReceived,
@@ -290,5 +321,6 @@ export class Reflex {
       },
     })
     this.#worstLatenessMs = 0
+    this.#counted.clear()
   }
 }

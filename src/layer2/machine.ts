@@ -1,5 +1,5 @@
 import { type Ip, type Ipv6, isIpv4 } from '../addr/ip.ts'
-import type { Mac } from '../addr/mac.ts'
+import { isMulticastMac, type Mac, ZERO_MAC } from '../addr/mac.ts'
 import type { Ms } from '../ports/clock.ts'
 import { announcementFrames, answerFrame, type Heard, hear } from './frames.ts'
 
@@ -43,6 +43,8 @@ export type Event =
   | { readonly type: 'peer'; readonly node: string; readonly down: boolean; readonly now: Ms }
   | { readonly type: 'frame'; readonly interfaceIndex: number; readonly frame: Uint8Array; readonly now: Ms }
   | { readonly type: 'tick'; readonly now: Ms }
+  /** This node was away so long that others took over: says anew which addresses are its own. */
+  | { readonly type: 'back'; readonly now: Ms }
   /** Gives everything up: keeps answering until the next owner has announced itself, or for `patienceMs`. */
   | { readonly type: 'drain'; readonly patienceMs: Ms; readonly now: Ms }
 
@@ -53,6 +55,8 @@ export type Drop =
   | 'not-on-this-interface'
   | 'not-to-us'
   | 'duplicate-address-probe'
+  /** The asker claims a group's MAC or none: a reply to it would reach everybody, or nobody. */
+  | 'asker-not-unicast'
 
 export type Effect =
   | {
@@ -66,6 +70,7 @@ export type Effect =
   | {
       readonly type: 'owned'
       readonly ip: Ip
+      /** Those by which this node owns the address, or did until now. Told anew when they change. */
       readonly services: readonly string[]
       readonly owned: boolean
       readonly at: Ms
@@ -77,10 +82,16 @@ export type Effect =
 /** L-24: rounds at once and then every 1.1 s while less than 5 s have passed. */
 const ROUND_EVERY_MS = 1100
 const ROUNDS_FOR_MS = 5000
+/**
+ * Addresses announced in one step. A node that takes over ten thousand must not stop sending heartbeats meanwhile: the
+ * others follow in steps of their own, which are due at once.
+ */
+const ROUNDS_PER_STEP = 256
 
 type VipState = {
   vip: Vip
-  owned: boolean
+  /** The claims by which this node owns the address; none: it does not. */
+  won: readonly Claim[]
   /** No round after this; the next one is due at `nextRoundAt`. */
   roundsUntil: Ms
   nextRoundAt: Ms
@@ -92,15 +103,34 @@ export type Layer2 = {
   readonly announcing: Set<Ip>
   readonly down: Set<string>
   readonly nics: Map<number, Nic>
-  draining: { until: Ms; readonly left: Set<Ip> } | undefined
+  draining: { readonly until: Ms; readonly left: Set<Ip>; done: boolean } | undefined
+  /** Rounds that the present step may still send. */
+  budget: number
 }
 
 export function createLayer2(): Layer2 {
-  return { vips: new Map(), announcing: new Set(), down: new Set(), nics: new Map(), draining: undefined }
+  return {
+    vips: new Map(),
+    announcing: new Set(),
+    down: new Set(),
+    nics: new Map(),
+    draining: undefined,
+    budget: 0,
+  }
 }
 
 /** Deterministic: the same machine and event give the same machine and effects. The machine is changed in place. */
 export function step(m: Layer2, event: Event): Effect[] {
+  m.budget = ROUNDS_PER_STEP
+  const effects = perform(m, event)
+  if (m.draining !== undefined && !m.draining.done && m.draining.left.size === 0) {
+    m.draining.done = true
+    effects.push({ type: 'drained', at: event.now })
+  }
+  return effects
+}
+
+function perform(m: Layer2, event: Event): Effect[] {
   switch (event.type) {
     case 'plan':
       return onPlan(m, event.set, event.remove, event.now)
@@ -112,13 +142,15 @@ export function step(m: Layer2, event: Event): Effect[] {
       return onFrame(m, event.interfaceIndex, event.frame, event.now)
     case 'tick':
       return onTick(m, event.now)
-    case 'drain': {
-      const left = new Set([...m.vips.values()].filter(state => state.owned).map(state => state.vip.ip))
-      m.draining = { until: event.now + event.patienceMs, left }
-      m.announcing.clear()
-      return left.size === 0 ? [{ type: 'drained', at: event.now }] : []
-    }
+    case 'back':
+      return [...m.vips.values()].flatMap(state => (owns(state) ? startRounds(m, state, event.now) : []))
+    case 'drain':
+      break
   }
+  const left = new Set([...m.vips.values()].filter(owns).map(state => state.vip.ip))
+  m.draining = { until: event.now + event.patienceMs, left, done: false }
+  m.announcing.clear()
+  return []
 }
 
 /** When the driver owes the next tick. */
@@ -136,30 +168,17 @@ function onPlan(m: Layer2, set: readonly Vip[], remove: readonly Ip[], now: Ms):
     if (state === undefined) continue
     effects.push(...release(m, state, now))
     m.vips.delete(ip)
-    m.draining?.left.delete(ip)
   }
   for (const vip of set) {
     const state = m.vips.get(vip.ip)
     if (state === undefined) {
-      const fresh: VipState = { vip, owned: false, roundsUntil: 0, nextRoundAt: 0 }
+      const fresh: VipState = { vip, won: [], roundsUntil: 0, nextRoundAt: 0 }
       m.vips.set(vip.ip, fresh)
       effects.push(...decide(m, fresh, now))
       continue
     }
-    const before = state.owned ? nicsOf(m, state) : []
     state.vip = vip
-    if (!state.owned) {
-      effects.push(...decide(m, state, now))
-      continue
-    }
     effects.push(...decide(m, state, now))
-    if (!state.owned) continue
-    // Still ours, perhaps on other interfaces.
-    const after = nicsOf(m, state)
-    for (const nic of before) if (!after.includes(nic)) effects.push(...leaveGroup(state, nic))
-    const added = after.filter(nic => !before.includes(nic))
-    for (const nic of added) effects.push(...joinGroup(state, nic))
-    if (added.length > 0) effects.push(...startRounds(m, state, now))
   }
   return effects
 }
@@ -172,6 +191,7 @@ function onNics(m: Layer2, nics: readonly Nic[], now: Ms): Effect[] {
       known === undefined ||
       known.mac !== nic.mac ||
       known.name !== nic.name ||
+      known.arp !== nic.arp ||
       known.linkLocal !== nic.linkLocal
     )
   })
@@ -179,10 +199,11 @@ function onNics(m: Layer2, nics: readonly Nic[], now: Ms): Effect[] {
   for (const nic of nics) m.nics.set(nic.index, nic)
   if (changed.length === 0) return effects
   for (const state of m.vips.values()) {
-    if (!state.owned) continue
+    if (!owns(state)) continue
     const concerned = changed.filter(nic => permits(state, nic))
-    for (const nic of concerned) effects.push(...joinGroup(state, nic))
-    if (concerned.length > 0 && m.draining === undefined) effects.push(...startRounds(m, state, now))
+    for (const nic of changed)
+      effects.push(...(permits(state, nic) ? joinGroup(state, nic) : leaveGroup(state, nic)))
+    if (concerned.length > 0) effects.push(...startRounds(m, state, now))
   }
   return effects
 }
@@ -193,49 +214,72 @@ function onPeer(m: Layer2, node: string, down: boolean, now: Ms): Effect[] {
   else m.down.delete(node)
   const effects: Effect[] = []
   for (const state of m.vips.values()) {
-    const wasOwned = state.owned
+    const wasOwned = owns(state)
     effects.push(...decide(m, state, now))
     // Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are.
-    if (!down && wasOwned && state.owned && m.draining === undefined)
-      effects.push(...startRounds(m, state, now))
+    if (!down && wasOwned && owns(state)) effects.push(...startRounds(m, state, now))
   }
   return effects
 }
 
-/** Makes `owned` true or false as the claims and the nodes that are down say. */
+/** Makes the address owned or not, as the claims and the nodes that are down say. */
 function decide(m: Layer2, state: VipState, now: Ms): Effect[] {
-  const wins = state.vip.claims.some(claim => !claim.truncated && claim.ahead.every(node => m.down.has(node)))
-  if (wins === state.owned) return []
-  if (!wins) return release(m, state, now)
-  if (m.draining !== undefined) return []
-  state.owned = true
-  const effects: Effect[] = [owned(state, now)]
-  for (const nic of nicsOf(m, state)) effects.push(...joinGroup(state, nic))
-  effects.push(...startRounds(m, state, now))
+  const won = state.vip.claims.filter(
+    claim => !claim.truncated && claim.ahead.every(node => m.down.has(node)),
+  )
+  if (won.length === 0) return release(m, state, now)
+  if (!owns(state)) {
+    if (m.draining !== undefined) return []
+    state.won = won
+    return [
+      owned(state, true, now),
+      ...nicsOf(m, state).flatMap(nic => joinGroup(state, nic)),
+      ...startRounds(m, state, now),
+    ]
+  }
+  // Still ours, perhaps by other Services or on other interfaces.
+  const [servicesBefore, nicsBefore] = [servicesOf(state), nicsOf(m, state)]
+  state.won = won
+  const effects: Effect[] = servicesOf(state) === servicesBefore ? [] : [owned(state, true, now)]
+  const nics = nicsOf(m, state)
+  for (const nic of nicsBefore) if (!nics.includes(nic)) effects.push(...leaveGroup(state, nic))
+  const added = nics.filter(nic => !nicsBefore.includes(nic))
+  for (const nic of added) effects.push(...joinGroup(state, nic))
+  if (added.length > 0) effects.push(...startRounds(m, state, now))
   return effects
 }
 
 /** L-27: losing an address sends nothing; the next owner's announcement is the signal. */
 function release(m: Layer2, state: VipState, now: Ms): Effect[] {
-  if (!state.owned) return []
-  state.owned = false
+  if (!owns(state)) return []
   m.announcing.delete(state.vip.ip)
-  return [owned(state, now), ...nicsOf(m, state).flatMap(nic => leaveGroup(state, nic))]
+  m.draining?.left.delete(state.vip.ip)
+  const effects = [owned(state, false, now), ...nicsOf(m, state).flatMap(nic => leaveGroup(state, nic))]
+  state.won = []
+  return effects
 }
 
-function owned(state: VipState, at: Ms): Effect {
+function owns(state: VipState): boolean {
+  return state.won.length > 0
+}
+
+function servicesOf(state: VipState): string {
+  return state.won.map(claim => claim.service).join(' ')
+}
+
+function owned(state: VipState, isOwned: boolean, at: Ms): Effect {
   return {
     type: 'owned',
     ip: state.vip.ip,
-    services: state.vip.claims.map(claim => claim.service),
-    owned: state.owned,
+    services: state.won.map(claim => claim.service),
+    owned: isOwned,
     at,
   }
 }
 
 function permits(state: VipState, nic: Nic): boolean {
   if (isIpv4(state.vip.ip) ? !nic.arp : nic.linkLocal === undefined) return false
-  return state.vip.claims.some(claim => claim.interfaces === 'all' || claim.interfaces.includes(nic.name))
+  return state.won.some(claim => claim.interfaces === 'all' || claim.interfaces.includes(nic.name))
 }
 
 function nicsOf(m: Layer2, state: VipState): Nic[] {
@@ -252,13 +296,19 @@ function leaveGroup(state: VipState, nic: Nic): Effect[] {
   return isIpv4(ip) ? [] : [{ type: 'leave', interfaceIndex: nic.index, ip }]
 }
 
+/** A draining node gives its addresses away and announces nothing any more. */
 function startRounds(m: Layer2, state: VipState, now: Ms): Effect[] {
+  if (m.draining !== undefined) return []
   state.roundsUntil = now + ROUNDS_FOR_MS
+  state.nextRoundAt = now
   m.announcing.add(state.vip.ip)
   return round(m, state, now)
 }
 
+/** Stays due where this step has sent enough. */
 function round(m: Layer2, state: VipState, now: Ms): Effect[] {
+  if (m.budget === 0) return []
+  m.budget--
   state.nextRoundAt = now + ROUND_EVERY_MS
   if (state.nextRoundAt >= state.roundsUntil) m.announcing.delete(state.vip.ip)
   return nicsOf(m, state).flatMap(nic =>
@@ -271,11 +321,9 @@ function round(m: Layer2, state: VipState, now: Ms): Effect[] {
 
 function onTick(m: Layer2, now: Ms): Effect[] {
   if (m.draining !== undefined) {
-    if (m.draining.left.size === 0 || now < m.draining.until) return []
+    if (now < m.draining.until) return []
     // Nobody announced these: stop anyway, the caller has waited long enough.
-    const rest = [...m.draining.left]
-    m.draining.left.clear()
-    return [...rest.flatMap(ip => giveUp(m, ip, now)), { type: 'drained', at: now }]
+    return [...m.draining.left].flatMap(ip => giveUp(m, ip, now))
   }
   const effects: Effect[] = []
   for (const ip of m.announcing) {
@@ -300,32 +348,45 @@ function onFrame(m: Layer2, interfaceIndex: number, frame: Uint8Array, now: Ms):
     case 'other':
       return [{ type: 'dropped', why: 'not-a-question' }]
     case 'announcement':
-      return onAnnouncement(m, nic, heard.ip, heard.mac, now)
+      return onAnnouncement(m, heard.ip, heard.mac, now)
     case 'question':
       break
   }
-  if (m.draining !== undefined && heard.tells && heard.askerMac !== undefined) {
-    return onAnnouncement(m, nic, heard.target, heard.askerMac, now)
-  }
-  const state = m.vips.get(heard.target)
-  if (state === undefined || !state.owned) return [{ type: 'dropped', why: 'not-our-address' }]
+  const { askerMac, target } = heard
+  const state = m.vips.get(target)
+  const claimed = heard.tells && askerMac !== undefined ? onClaim(m, target, askerMac, now) : []
+  if (state === undefined || !owns(state)) return [...claimed, { type: 'dropped', why: 'not-our-address' }]
   if (!heard.toEverybody && heard.destination !== nic.mac) return [{ type: 'dropped', why: 'not-to-us' }]
   // L-23: without the asker's link-layer address there is nobody to answer to; such is a duplicate-address probe.
-  if (heard.askerMac === undefined) return [{ type: 'dropped', why: 'duplicate-address-probe' }]
+  if (askerMac === undefined) return [{ type: 'dropped', why: 'duplicate-address-probe' }]
+  if (isMulticastMac(askerMac) || askerMac === ZERO_MAC)
+    return [{ type: 'dropped', why: 'asker-not-unicast' }]
   if (!permits(state, nic)) return [{ type: 'dropped', why: 'not-on-this-interface' }]
   const reply = answerFrame(nic, heard)
   return [
-    { type: 'request', ip: heard.target },
-    { type: 'send', interfaceIndex, frame: reply, ip: heard.target, kind: 'reply' },
+    ...claimed,
+    { type: 'request', ip: target },
+    { type: 'send', interfaceIndex, frame: reply, ip: target, kind: 'reply' },
   ]
 }
 
-/** Somebody else says that it has the address: while draining, that is the next owner and we are done with it. */
-function onAnnouncement(m: Layer2, nic: Nic, ip: Ip, mac: Mac, now: Ms): Effect[] {
-  if (m.draining === undefined || mac === nic.mac || !m.draining.left.delete(ip)) {
-    return [{ type: 'dropped', why: 'not-a-question' }]
-  }
-  const effects = giveUp(m, ip, now)
-  if (m.draining.left.size === 0) effects.push({ type: 'drained', at: now })
-  return effects
+function onAnnouncement(m: Layer2, ip: Ip, mac: Mac, now: Ms): Effect[] {
+  return [...onClaim(m, ip, mac, now), { type: 'dropped', why: 'not-a-question' }]
+}
+
+/**
+ * Somebody else says that it has the address. While draining that is the next owner, and we are done with it. Otherwise, if no
+ * node goes before this one, the other is wrong (it took us for dead, or is a stranger) and we say whose the address is: with
+ * the rounds of L-24 but never more often than those, so that two that disagree do not flood the wire. A node that stands in
+ * for others says nothing: they know better.
+ */
+function onClaim(m: Layer2, ip: Ip, mac: Mac, now: Ms): Effect[] {
+  const state = m.vips.get(ip)
+  if (state === undefined || !owns(state)) return []
+  for (const nic of m.nics.values()) if (nic.mac === mac) return []
+  if (m.draining !== undefined) return giveUp(m, ip, now)
+  if (state.won.every(claim => claim.ahead.length > 0)) return []
+  if (!m.announcing.has(ip)) return startRounds(m, state, now)
+  state.roundsUntil = now + ROUNDS_FOR_MS
+  return []
 }

@@ -8,6 +8,8 @@ export type ReflexCommand =
   | {
       readonly type: 'peers'
       readonly peers: readonly { name: string; ip: Ip }[]
+      /** Nodes without an address that could be reached: as good as dead. */
+      readonly unreachable: readonly string[]
       readonly self: Ip | undefined
     }
   /** undefined: no key is known, so nobody is heard and nothing is taken over. */
@@ -48,7 +50,7 @@ export type Because =
   | { readonly type: 'peer'; readonly node: string; readonly status: PeerStatus; readonly silentMs: Ms }
 
 export type ReflexCounters = {
-  /** By address: questions for it while we own it, answers, announcements in frames. */
+  /** By address, those that changed since the last count: questions for it while we own it, answers, announcements in frames. */
   readonly addresses: readonly {
     readonly ip: Ip
     readonly requests: number

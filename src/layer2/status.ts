@@ -8,22 +8,34 @@ export type L2StatusFacts = {
   /** `namespace/name` */
   readonly service: string
   readonly interfaces: readonly string[]
+  /** Its status was written. Without it, who made it for which Service is known from its labels. */
+  readonly written: boolean
 }
 
 export type L2StatusAction =
   | { readonly type: 'create'; readonly service: string; readonly interfaces: readonly string[] }
   | { readonly type: 'delete'; readonly status: L2StatusFacts }
 
+const LABELS = {
+  node: 'metallb.io/node',
+  name: 'metallb.io/service-name',
+  namespace: 'metallb.io/service-namespace',
+} as const
+
 /** Total: a malformed field counts as empty. */
 export function l2StatusFromObject(object: KubeObject): L2StatusFacts {
   const status = record(object['status'])
+  const labels = record(object.metadata.labels)
+  const written = text(status['node']) !== ''
+  const field = (name: string, label: string) => (written ? text(status[name]) : text(labels[label]))
   const interfaces = Array.isArray(status['interfaces']) ? status['interfaces'] : []
   return {
     namespace: object.metadata.namespace ?? '',
     name: object.metadata.name,
-    node: text(status['node']),
-    service: `${text(status['serviceNamespace'])}/${text(status['serviceName'])}`,
+    node: field('node', LABELS.node),
+    service: `${field('serviceNamespace', LABELS.namespace)}/${field('serviceName', LABELS.name)}`,
     interfaces: interfaces.map(item => text(record(item)['name'])),
+    written,
   }
 }
 
@@ -41,7 +53,7 @@ export function planL2Statuses(
   for (const status of [...existing].sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const interfaces = announced.get(status.service)
     const mine = status.node === self
-    const right = interfaces !== undefined && interfaces.join() === status.interfaces.join()
+    const right = status.written && interfaces !== undefined && interfaces.join() === status.interfaces.join()
     if (mine && right && !kept.has(status.service)) kept.add(status.service)
     else if (mine || interfaces !== undefined) actions.push({ type: 'delete', status })
   }
@@ -62,9 +74,9 @@ export function l2StatusObject(
   const [namespace = '', name = ''] = service.split('/')
   return {
     labels: {
-      'metallb.io/node': self,
-      'metallb.io/service-name': name,
-      'metallb.io/service-namespace': namespace,
+      [LABELS.node]: self,
+      [LABELS.name]: name,
+      [LABELS.namespace]: namespace,
     },
     status: {
       node: self,

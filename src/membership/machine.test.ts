@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { type Ip, parseIp } from '../addr/ip.ts'
 import { SeededRandom } from '../ports/random.ts'
 import { decodeHeartbeat, encodeHeartbeat } from '../wire/heartbeat.ts'

@@ -9,7 +9,10 @@ import { DecodeError } from '../wire/io.ts'
  *   presumed ──heard──► alive ──silent for deadAfterMs──► dead ──heard──► alive
  *      │                  └──────────says leaving───────► left ──heard (new epoch)──► alive
  *      └──silent for deadAfterMs since start──► dead
- *   alive, dead ──our own link lost or back──► presumed
+ *   alive, dead ──our own link lost or back, we ourselves were away──► presumed
+ *   (a node that appears while we run) ──► dead: nobody gives anything up for a speaker that has not spoken yet
+ *
+ * Nothing expires before a key is known: who can hear nobody must not conclude that all others are gone.
  *
  * A heartbeat proves life only if it is authentic, newer than all before (epoch, then counter), and answers the epoch
  * that we chose at our start: so a recording of an earlier time, from this peer or to this node, proves nothing.
@@ -28,7 +31,14 @@ export type Peer = {
   /** The run in which it said that it leaves; only a later one brings it back. */
   leftEpoch: number
   nextSendAt: Ms
+  /** Heartbeats that still have to say that we leave. */
+  leavesOwed: number
+  /** It has spoken with the present key, so the one before is no longer good for it. */
+  hasNewKey: boolean
 }
+
+/** What is kept of a peer whose Node was deleted, so that recordings of it stay old when it is made again. */
+type Remembered = Pick<Peer, 'epoch' | 'counter' | 'leftEpoch'>
 
 export type MembershipOptions = {
   readonly self: string
@@ -59,8 +69,11 @@ export type Effect =
       readonly at: Ms
     }
   | { readonly type: 'dropped'; readonly why: Drop }
-  /** We ourselves were away (paused, starved) for this long: nothing was concluded from that silence. */
-  | { readonly type: 'was-away'; readonly forMs: Ms; readonly at: Ms }
+  /**
+   * We ourselves were away (paused, starved) for this long: nothing was concluded from that silence. `missed`: long enough for
+   * the others to take us for dead.
+   */
+  | { readonly type: 'was-away'; readonly forMs: Ms; readonly missed: boolean; readonly at: Ms }
 
 export type Event =
   | { readonly type: 'peers'; readonly peers: readonly { name: string; ip: Ip }[]; readonly now: Ms }
@@ -74,6 +87,9 @@ export type Event =
 
 /** How many heartbeats say that we leave, so that one lost datagram does not turn an orderly leave into a failure. */
 const LEAVE_REPEATS = 3
+/** A new key reaches the speakers one after the other: so long both are good, but for a peer that has shown the new one. */
+const OLD_KEY_FOR_MS = 600_000
+const REMEMBERED_MAX = 1000
 
 /** Owned by one driver; `step` changes it in place because a datagram must not cost a copy of the table of peers. */
 export type Membership = {
@@ -81,11 +97,14 @@ export type Membership = {
   epoch: number
   counter: number
   key: Uint8Array | undefined
+  oldKey: { readonly key: Uint8Array; readonly until: Ms } | undefined
   leaving: boolean
-  leavesOwed: number
   linkUsable: boolean
+  /** The peers were told once: those that come later are new to the cluster. */
+  started: boolean
   lastTickAt: Ms | undefined
   readonly peers: Map<string, Peer>
+  readonly remembered: Map<string, Remembered>
 }
 
 export function createMembership(options: MembershipOptions): Membership {
@@ -94,11 +113,13 @@ export function createMembership(options: MembershipOptions): Membership {
     epoch: options.epoch,
     counter: 0,
     key: undefined,
+    oldKey: undefined,
     leaving: false,
-    leavesOwed: 0,
     linkUsable: true,
+    started: false,
     lastTickAt: undefined,
     peers: new Map(),
+    remembered: new Map(),
   }
 }
 
@@ -108,8 +129,7 @@ export function step(m: Membership, event: Event): Effect[] {
     case 'peers':
       return onPeers(m, event.peers, event.now)
     case 'key':
-      m.key = event.key
-      return m.key === undefined ? [] : sendAll(m, event.now)
+      return onKey(m, event.key, event.now)
     case 'datagram':
       return onDatagram(m, event.payload, event.now)
     case 'tick':
@@ -117,10 +137,10 @@ export function step(m: Membership, event: Event): Effect[] {
     case 'link':
       return onLink(m, event.usable, event.now)
     case 'leave':
-      m.leaving = true
-      m.leavesOwed = LEAVE_REPEATS
-      return sendAll(m, event.now)
+      break
   }
+  m.leaving = true
+  return sendAll(m, event.now)
 }
 
 /** When the driver owes the next tick. */
@@ -137,24 +157,65 @@ export function nextDeadline(m: Membership): Ms {
 
 function onPeers(m: Membership, peers: readonly { name: string; ip: Ip }[], now: Ms): Effect[] {
   const wanted = new Map(peers.filter(peer => peer.name !== m.options.self).map(peer => [peer.name, peer.ip]))
+  // Without peers there are no ticks, so the time since the last one says nothing.
+  if (m.peers.size === 0) m.lastTickAt = undefined
   for (const [name, peer] of m.peers) {
-    if (!wanted.has(name)) m.peers.delete(name)
+    if (!wanted.has(name)) forget(m, peer)
     else if (wanted.get(name) !== peer.ip) m.peers.set(name, { ...peer, ip: wanted.get(name) ?? peer.ip })
   }
+  const effects: Effect[] = []
   for (const [name, ip] of wanted) {
     if (m.peers.has(name)) continue
-    m.peers.set(name, {
+    const { epoch, counter, leftEpoch } = m.remembered.get(name) ?? { epoch: 0, counter: 0, leftEpoch: -1 }
+    m.remembered.delete(name)
+    const peer: Peer = {
       name,
       ip,
       status: 'presumed',
       lastHeardAt: now,
-      epoch: 0,
-      counter: 0,
-      leftEpoch: -1,
+      epoch,
+      counter,
+      leftEpoch,
       nextSendAt: now,
-    })
+      leavesOwed: LEAVE_REPEATS,
+      hasNewKey: false,
+    }
+    m.peers.set(name, peer)
+    if (m.started) effects.push(change(peer, 'dead', now))
   }
-  return []
+  m.started = true
+  return effects
+}
+
+function forget(m: Membership, { name, epoch, counter, leftEpoch }: Peer): void {
+  m.peers.delete(name)
+  m.remembered.set(name, { epoch, counter, leftEpoch })
+  for (const oldest of m.remembered.keys()) {
+    if (m.remembered.size <= REMEMBERED_MAX) break
+    m.remembered.delete(oldest)
+  }
+}
+
+function onKey(m: Membership, key: Uint8Array | undefined, now: Ms): Effect[] {
+  const before = m.key
+  if (before !== undefined && key !== undefined && sameBytes(before, key)) return []
+  m.key = key
+  m.oldKey = before === undefined ? undefined : { key: before, until: now + OLD_KEY_FOR_MS }
+  for (const peer of m.peers.values()) {
+    peer.hasNewKey = false
+    // Until now there was nothing to hear.
+    if (before === undefined) peer.lastHeardAt = now
+  }
+  return key === undefined ? [] : sendAll(m, now)
+}
+
+function oldKeyFor(m: Membership, peer: Peer | undefined, now: Ms): Uint8Array | undefined {
+  if (m.oldKey === undefined || now >= m.oldKey.until || peer?.hasNewKey === true) return undefined
+  return m.oldKey.key
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }
 
 function onTick(m: Membership, now: Ms): Effect[] {
@@ -167,7 +228,16 @@ function onTick(m: Membership, now: Ms): Effect[] {
     for (const peer of m.peers.values()) {
       if (peer.status === 'alive' || peer.status === 'presumed') peer.lastHeardAt = now
     }
-    effects.push({ type: 'was-away', forMs: awayMs, at: now })
+    const missed = awayMs + intervalMs >= deadAfterMs
+    if (missed) {
+      // Others have our addresses by now, and those of the nodes that were dead before are theirs as well.
+      for (const peer of m.peers.values()) {
+        if (peer.status !== 'dead') continue
+        peer.lastHeardAt = now
+        effects.push(change(peer, 'presumed', now))
+      }
+    }
+    effects.push({ type: 'was-away', forMs: awayMs, missed, at: now })
   }
   for (const peer of m.peers.values()) {
     if (expires(m, peer) && now - peer.lastHeardAt >= deadAfterMs) {
@@ -175,12 +245,11 @@ function onTick(m: Membership, now: Ms): Effect[] {
     }
     if (now >= peer.nextSendAt) effects.push(...send(m, peer, now))
   }
-  if (m.leaving && m.leavesOwed > 0) m.leavesOwed--
   return effects
 }
 
 function expires(m: Membership, peer: Peer): boolean {
-  return m.linkUsable && (peer.status === 'alive' || peer.status === 'presumed')
+  return m.key !== undefined && m.linkUsable && (peer.status === 'alive' || peer.status === 'presumed')
 }
 
 /**
@@ -206,27 +275,49 @@ function sendAll(m: Membership, now: Ms): Effect[] {
 function send(m: Membership, peer: Peer, now: Ms): Effect[] {
   // A late tick skips the beats it missed: sending them now would tell nobody anything.
   peer.nextSendAt = Math.max(peer.nextSendAt + m.options.intervalMs, now + m.options.intervalMs / 2)
-  if (m.key === undefined || (m.leaving && m.leavesOwed === 0)) return []
-  m.counter++
-  const payload = encodeHeartbeat(
-    {
-      kind: m.leaving ? 'leaving' : 'alive',
-      sender: m.options.self,
-      recipient: peer.name,
-      epoch: m.epoch,
-      counter: m.counter,
-      heardEpoch: peer.epoch,
-    },
-    m.key,
-  )
-  return [{ type: 'send', to: peer.ip, payload }]
+  if (m.key === undefined || (m.leaving && peer.leavesOwed === 0)) return []
+  if (m.leaving) peer.leavesOwed--
+  const effects: Effect[] = []
+  for (const key of [m.key, oldKeyFor(m, peer, now)]) {
+    if (key === undefined) continue
+    m.counter++
+    const payload = encodeHeartbeat(
+      {
+        kind: m.leaving ? 'leaving' : 'alive',
+        sender: m.options.self,
+        recipient: peer.name,
+        epoch: m.epoch,
+        counter: m.counter,
+        heardEpoch: peer.epoch,
+      },
+      key,
+    )
+    effects.push({ type: 'send', to: peer.ip, payload })
+  }
+  return effects
+}
+
+/** With the present key or, where that is still good, the one before. @throws DecodeError */
+function decode(m: Membership, key: Uint8Array, payload: Uint8Array, now: Ms): Heartbeat {
+  try {
+    const beat = decodeHeartbeat(payload, key)
+    const peer = m.peers.get(beat.sender)
+    if (peer !== undefined && beat.recipient === m.options.self) peer.hasNewKey = true
+    return beat
+  } catch (error) {
+    const old = oldKeyFor(m, undefined, now)
+    if (!(error instanceof DecodeError) || error.code !== 'bad-checksum' || old === undefined) throw error
+    const beat = decodeHeartbeat(payload, old)
+    if (oldKeyFor(m, m.peers.get(beat.sender), now) === undefined) throw error
+    return beat
+  }
 }
 
 function onDatagram(m: Membership, payload: Uint8Array, now: Ms): Effect[] {
   if (m.key === undefined) return [{ type: 'dropped', why: 'no-key' }]
   let beat: Heartbeat
   try {
-    beat = decodeHeartbeat(payload, m.key)
+    beat = decode(m, m.key, payload, now)
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error
     return [{ type: 'dropped', why: error.code === 'bad-checksum' ? 'not-authentic' : 'undecodable' }]

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { decodeHeartbeat, encodeHeartbeat, type Heartbeat } from './heartbeat.ts'
 import { DecodeError } from './io.ts'
 

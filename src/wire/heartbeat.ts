@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { DecodeError, Reader, Writer } from './io.ts'
+import { Reader, Writer } from './io.ts'
 
 /**
  * One speaker tells one other that it is alive, or that it leaves. Our own protocol (docs/protocols/heartbeat.md):
