@@ -48,6 +48,10 @@ type Pass = {
   settled: boolean
   /** Not touched itself: looked at because something was given back. */
   readonly woken: boolean
+  /** The status names addresses that we did not give: another one wrote it, or nobody knew this Service before. */
+  readonly statusIsNews: boolean
+  /** Somebody else's status names an address that this Service holds, or the other way round: age decides, not who was first seen. */
+  contested: boolean
   readonly events: DecisionEvent[]
   why: Considered[]
 }
@@ -60,6 +64,9 @@ type Pass = {
  * Each pass keeps first and gives afterwards: every address that is held and still valid is recorded before any
  * free one is looked for, so nobody loses an address because somebody else arrived. Among those that keep, and then among
  * those that get, Services with addresses come first, then the older ones, then by key.
+ *
+ * Two Services whose statuses name one address, which two controllers at once may bring about, are told apart as a
+ * controller that starts would: the older one keeps it, also when it is seen later.
  */
 export class Allocator {
   readonly #class: string
@@ -116,6 +123,7 @@ export class Allocator {
       room.clear() // everybody is looked at anyway
     } else {
       for (const [entry, previous] of touched) passes.push(this.#begin(entry, previous))
+      this.#contest(passes)
       for (const { entry } of passes) this.#release(entry)
     }
     for (const pass of passes.sort(comparePasses)) {
@@ -125,6 +133,30 @@ export class Allocator {
     }
     if (room.size > 0) this.#wake(passes)
     return this.#giveAll(passes.sort(comparePasses), room)
+  }
+
+  /** Those whose addresses turn up in somebody else's status are looked at together with it. */
+  #contest(passes: Pass[]): void {
+    const looked = new Map(passes.map(pass => [pass.entry.facts.key, pass]))
+    for (const pass of [...passes]) {
+      if (!pass.statusIsNews) continue
+      const claim = claimOf(pass.entry.facts)
+      for (const ip of pass.held) {
+        if (pass.before.ips.includes(ip)) continue
+        for (const key of this.#pools.holdersInTheWay(ip, claim)) {
+          let other = looked.get(key)
+          if (other === undefined) {
+            const entry = this.#entries.get(key)
+            assert(entry !== undefined, `${ip} is held by ${key}, which nobody knows`)
+            other = this.#begin(entry, entry.facts)
+            looked.set(key, other)
+            passes.push(other)
+          }
+          other.contested = true
+          pass.contested = true
+        }
+      }
+    }
   }
 
   /** Services that want more get another chance where there is room now. */
@@ -187,9 +219,9 @@ export class Allocator {
   /** `previous`: the facts before this change, to see whether the status is news or just has not caught up with us. */
   #begin(entry: Entry, previous: ServiceFacts | undefined, { woken = false } = {}): Pass {
     const { facts } = entry
-    const statusIsNews = previous !== undefined && !sameIps(previous.statusIps, facts.statusIps)
+    const statusChanged = previous !== undefined && !sameIps(previous.statusIps, facts.statusIps)
     const held =
-      entry.ips.length > 0 && !(statusIsNews && facts.statusIps.length > 0) ? entry.ips : facts.statusIps
+      entry.ips.length > 0 && !(statusChanged && facts.statusIps.length > 0) ? entry.ips : facts.statusIps
     return {
       entry,
       before: { ips: entry.ips, claim: entry.claim, pool: entry.pool },
@@ -198,6 +230,8 @@ export class Allocator {
       requested: requestedIps(facts),
       settled: false,
       woken,
+      statusIsNews: !woken && (previous === undefined || statusChanged),
+      contested: false,
       events: [],
       // A woken pass is not asked whether it keeps what it has: nothing about it changed.
       why: woken && entry.pool !== undefined ? [{ pool: entry.pool.pool.name, result: 'kept' }] : [],
@@ -386,15 +420,19 @@ function leavesRoomIn({ entry, before }: Pass): PoolState | undefined {
   return gone || (before.ips.length > 0 && !sameClaim(before.claim, entry.claim)) ? before.pool : undefined
 }
 
-/** Those that hold something first, then the oldest, then by key. */
+/** Those that hold something first, those by our own record before those by their status, then the oldest, then by key. */
 function comparePasses(a: Pass, b: Pass): number {
   return (
     Number(b.entry.ips.length > 0) - Number(a.entry.ips.length > 0) ||
-    Number(b.before.ips.length > 0) - Number(a.before.ips.length > 0) ||
+    Number(isRecorded(b)) - Number(isRecorded(a)) ||
     Number(b.held.length > 0) - Number(a.held.length > 0) ||
     compareNumbers(a.entry.facts.createdAtMs, b.entry.facts.createdAtMs) ||
     compareText(a.entry.facts.key, b.entry.facts.key)
   )
+}
+
+function isRecorded({ before, contested }: Pass): boolean {
+  return before.ips.length > 0 && !contested
 }
 
 function compareNumbers(a: number, b: number): number {

@@ -68,6 +68,11 @@ export class PoolSet {
     for (const ip of ips) pool.release(ip, this.#prefixIndexOf(ip), claim)
   }
 
+  /** The Services that hold the address and cannot share it with this claim. */
+  holdersInTheWay(ip: Ip, claim: Claim): readonly string[] {
+    return this.poolOf([ip])?.holdersInTheWay(ip, claim) ?? []
+  }
+
   #prefixIndexOf(ip: Ip): number {
     const found = this.#index.find(ip)
     assert(found !== undefined, `${ip} is in no pool`)
@@ -121,7 +126,10 @@ export class PoolSet {
       const enough = offer.result === 'chosen' || wish.facts.ipFamilyPolicy === 'PreferDualStack'
       if (enough) return { pool, ips: offer.ips }
     }
-    return { code: 'poolExhausted', message: `nothing suitable is free in pool ${shownUsage(pool, wish)}` }
+    return {
+      code: 'poolExhausted',
+      message: `nothing suitable is free in pool ${shownUsage(pool, wish)}, which the annotation metallb.io/address-pool asks for: extend it, give an address back, or ask for another pool`,
+    }
   }
 
   /** A-5 to A-7: pinned pools first, those for everybody only if they gave nothing. */
@@ -134,12 +142,25 @@ export class PoolSet {
     for (const { pool } of this.#pools.values()) {
       if (!pool.autoAssign) wish.why.push({ pool: pool.name, result: 'autoAssignOff' })
     }
+    const refused = wish.why.flatMap(({ pool, result }) => {
+      const reason = REFUSED[result]
+      return reason === undefined ? [] : [`${pool} (${reason})`]
+    })
     if (suitable.length > 0) {
-      const shown = suitable.map(pool => shownUsage(pool, wish)).join('; ')
-      return { code: 'exhausted', message: `nothing suitable is free: ${shown}` }
+      const shown = listed(
+        suitable.map(pool => shownUsage(pool, wish)),
+        '; ',
+      )
+      const others = refused.length === 0 ? '' : `; not for it: ${listed(refused, ', ')}`
+      return {
+        code: 'exhausted',
+        message: `nothing suitable is free: ${shown}${others}. Extend a pool, or give an address back`,
+      }
     }
-    const shown = wish.why.map(({ pool, result }) => `${pool} (${REFUSED[result] ?? result})`).join(', ')
-    return { code: 'noSuitablePool', message: `no pool may be used automatically: ${shown}` }
+    return {
+      code: 'noSuitablePool',
+      message: `no pool may be used automatically: ${listed(refused, ', ')}. Name one with the annotation metallb.io/address-pool, or add one for this Service`,
+    }
   }
 
   #searchTier(wish: Wish, tier: readonly PoolState[], suitable: PoolState[]): Found | undefined {
@@ -206,6 +227,9 @@ export class PoolSet {
   }
 }
 
+/** Pools named in one message: it goes into Events, which keep 1024 bytes. */
+const LISTED_MAX = 8
+
 const MISFIT = {
   namespaceNotListed: 'its serviceAllocation does not cover the namespace',
   serviceNotSelected: 'its serviceSelectors do not match the labels',
@@ -239,6 +263,14 @@ function offerOf(
   }
   if (ips.length === families.length) return { ips, result: 'chosen' }
   return { ips, result: families.every(family => pool.hasFamily(family)) ? 'full' : 'familyMissing' }
+}
+
+/** As many as a person reads; the rest as a number. */
+function listed(items: readonly string[], separator: string): string {
+  const rest = items.length - LISTED_MAX
+  return rest <= 1
+    ? items.join(separator)
+    : `${items.slice(0, LISTED_MAX).join(separator)}${separator}and ${rest} more`
 }
 
 function shownUsage(pool: PoolState, wish: Wish): string {

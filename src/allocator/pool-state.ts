@@ -78,6 +78,12 @@ export class PoolState {
     return this.#held.get(ip)?.claims.find(other => other.key !== claim.key && !canShare(claim, other))?.key
   }
 
+  /** All of them. */
+  holdersInTheWay(ip: Ip, claim: Claim): readonly string[] {
+    const claims = this.#held.get(ip)?.claims ?? []
+    return claims.filter(other => other.key !== claim.key && !canShare(claim, other)).map(({ key }) => key)
+  }
+
   /** The pool leaves this address out. */
   leavesOut(ip: Ip): boolean {
     return this.pool.avoidBuggyIps && familyOf(ip) === 'IPv4' && isBuggyOctet(ipToBytes(ip)[3] as number)

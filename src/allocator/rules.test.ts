@@ -745,3 +745,66 @@ test('R-2 a decision that is not written yet counts: the status lags, the addres
   const [edited] = allocator.reconcile({ changed: [service('s', { status: ['192.0.2.2'] })] })
   assert.equal(outcome(edited), 'FOUR: 192.0.2.2')
 })
+
+/** Two controllers gave one address to two Services: what each of them sees, and in which order. */
+for (const [first, second] of [
+  ['older', 'younger'],
+  ['younger', 'older'],
+] as const) {
+  test(`R-2 an address in two statuses stays with the older Service, the ${first} one seen first`, () => {
+    const facts = {
+      older: service('older', { created: 1, status: ['192.0.2.1'], pool: 'FOUR' }),
+      younger: service('younger', { created: 2, status: ['192.0.2.1'], pool: 'FOUR' }),
+    }
+    const allocator = new Allocator()
+    allocator.reconcile({ config: configOf({ FOUR }), changed: [facts[first]] })
+    allocator.reconcile({ changed: [facts[second]] })
+    assert.deepEqual(allocator.get('default/older')?.ips, ['192.0.2.1'])
+    assert.deepEqual(allocator.get('default/younger')?.ips, ['192.0.2.0'])
+    const scratch = plan(configOf({ FOUR }), [facts.younger, facts.older])
+    assert.deepEqual(scratch.map(outcome), ['FOUR: 192.0.2.1', 'FOUR: 192.0.2.0'])
+  })
+}
+
+test('R-2 the younger of two with one address is told why it moves', () => {
+  const allocator = new Allocator()
+  const config = configOf({ FOUR: single('192.0.2.1/32') })
+  allocator.reconcile({ config, changed: [service('younger', { created: 2 })] })
+  const decisions = allocator.reconcile({
+    changed: [service('older', { created: 1, status: ['192.0.2.1'], pool: 'FOUR' })],
+  })
+  const younger = decisions.find(decision => decision.service === 'default/younger')
+  assert.deepEqual(reasons(younger), ['ClearAssignment', 'AllocationFailed'])
+  assert.match(younger?.events[0]?.message ?? '', /192\.0\.2\.1 is in use by default\/older/)
+  assert.equal(younger?.pending?.code, 'exhausted')
+})
+
+test('S-6 a change of keys is no double allocation: the changed Service loses the address, though it is older', () => {
+  const shared = { annotations: { 'allow-shared-ip': 'k' }, status: ['192.0.2.1'], pool: 'FOUR' }
+  const allocator = new Allocator()
+  const older = service('older', { ...shared, created: 1 })
+  const younger = service('younger', { ...shared, created: 2, ports: ['TCP/81'] })
+  allocator.reconcile({ config: configOf({ FOUR }), changed: [older, younger] })
+  allocator.reconcile({
+    changed: [service('older', { ...shared, created: 1, annotations: { 'allow-shared-ip': 'other' } })],
+  })
+  assert.deepEqual(allocator.get('default/younger')?.ips, ['192.0.2.1'])
+  assert.deepEqual(allocator.get('default/older')?.ips, ['192.0.2.0'])
+})
+
+test('C-14 an exhausted pool is named with its numbers, and every other pool with its reason', () => {
+  const pools = {
+    full: single('192.0.2.1/32'),
+    hand: { ...single('192.0.2.8/32'), autoAssign: false },
+    red: { ...single('192.0.2.9/32'), serviceAllocation: { namespaces: ['red'] } },
+  }
+  const allocator = new Allocator()
+  const [, second] = allocator.reconcile({
+    config: configOf(pools),
+    changed: [service('a', { created: 1 }), service('b', { created: 2 })],
+  })
+  assert.equal(
+    second?.pending?.message,
+    'nothing suitable is free: full (1 of 1 IPv4 addresses in use); not for it: red (not for this namespace), hand (autoAssign is off). Extend a pool, or give an address back',
+  )
+})
