@@ -5,7 +5,7 @@ import { Allocator, plan } from '../src/allocator/allocator.ts'
 import type { Config } from '../src/config/model.ts'
 import { parseConfig } from '../src/config/parse.ts'
 import { type ServiceFacts, serviceFromObject } from '../src/config/services.ts'
-import type { Bench, Subject } from './frame.ts'
+import type { Bench, Subject, Unit } from './frame.ts'
 
 const SIZES = [10, 1000, 10_000, 100_000]
 
@@ -15,17 +15,16 @@ export const bench: Bench = {
     'giving addresses to Services: from nothing, one change in a large cluster, nearly full pools, memory',
   runs: 5,
   warmUp: 1,
-  open: () => Promise.resolve({ subjects: subjects(), close: () => Promise.resolve() }),
+  open: () => Promise.resolve(subjects()),
 }
 
 function subjects(): Subject[] {
   const all = servicesFor(100_000)
-  const ours = (name: string, unit: Subject['unit'], measure: () => number): Subject => ({
-    case: name,
+  const ours = (name: string, unit: Unit, measure: () => number): Subject => ({
     subject: 'lodestone',
-    unit,
+    cases: { [name]: unit },
     // A turn of the event loop between two measurements, so that one does not pay for the other's leftovers.
-    run: () => new Promise(resolve => setImmediate(() => resolve(measure()))),
+    run: () => new Promise(resolve => setImmediate(() => resolve({ [name]: measure() }))),
   })
   return [
     ...SIZES.map(size => ours(`plan of ${size} Services`, 'ms', () => planTime(all.slice(0, size)))),

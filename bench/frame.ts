@@ -1,15 +1,28 @@
+import assert from 'node:assert/strict'
 import { cpus, release, totalmem } from 'node:os'
 
-/** One thing that is measured, for one of the programs that are compared. */
+export type Unit = 'ms' | 'us' | 's' | 'MB' | '1/s' | 'count'
+
+/** One of the programs that are compared, and what is measured of it. */
 export type Subject = {
-  readonly case: string
   /** 'lodestone', 'keepalived', 'kernel', ... */
   readonly subject: string
-  readonly unit: 'ms' | 'us' | 'MB' | '1/s' | 'count'
+  /** What one run measures, and in which unit. */
+  readonly cases: Readonly<Record<string, Unit>>
   /** Why it cannot be measured here, for example a missing program: named in the output, never left out. */
   readonly missing?: string
-  /** One measurement; several values where one run yields several. */
-  run(): Promise<number | readonly number[]>
+  /** One measurement of each case; several values where one run yields several. The round is -warmUp to -1 while nothing counts. */
+  run(round: number): Promise<Readonly<Record<string, number | readonly number[]>>>
+}
+
+/** What a benchmark runs in. */
+export type Scope = {
+  /** Aborts when the benchmark is to end early. */
+  readonly signal: AbortSignal
+  /** Says what is going on, where somebody watches. */
+  progress(text: string): void
+  /** To be done at the end, however that comes; the last one first. */
+  defer(undo: () => Promise<void> | void): void
 }
 
 export type Bench = {
@@ -17,8 +30,8 @@ export type Bench = {
   readonly runs: number
   /** Runs of each subject before the first that counts. */
   readonly warmUp: number
-  /** Prepares what the subjects share. `close` is always called. */
-  open(): Promise<{ readonly subjects: readonly Subject[]; close(): Promise<void> }>
+  /** Prepares what the subjects share. What it has to undo, it defers at once. */
+  open(scope: Scope): Promise<readonly Subject[]>
 }
 
 export type BenchResult = {
@@ -52,46 +65,90 @@ export function quantile(values: readonly number[], share: number): number | nul
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(share * sorted.length) - 1))] ?? null
 }
 
-/** Runs the subjects interleaved (A B A B), so that a change of the machine's mood meets all of them. */
-export async function runBench(name: string, bench: Bench, runs = bench.runs): Promise<BenchReport> {
-  console.log(`${name}: ${bench.title}`)
-  const opened = await bench.open()
+export type RunOptions = { readonly runs?: number; readonly signal?: AbortSignal }
+
+/**
+ * Runs the subjects interleaved (A B A B), so that a change of the machine's mood meets all of them.
+ * @throws the abort's reason, or what a subject throws; everything deferred was done by then
+ */
+export async function runBench(name: string, bench: Bench, options: RunOptions = {}): Promise<BenchReport> {
+  const { runs = bench.runs, signal = new AbortController().signal } = options
+  const undo: (() => Promise<void> | void)[] = []
+  let over = false
+  const scope: Scope = {
+    signal,
+    progress: text => {
+      if (!over) showProgress(text)
+    },
+    defer(step) {
+      // Opened while the end was coming already.
+      if (over) void cleanUp(name, [step])
+      else undo.push(step)
+    },
+  }
   try {
-    const present = opened.subjects.filter(subject => subject.missing === undefined)
-    const values = new Map<Subject, number[]>(present.map(subject => [subject, []]))
-    for (let round = -bench.warmUp; round < runs; round++) {
-      for (const subject of present) {
-        const measured = await subject.run()
-        if (round >= 0) values.get(subject)?.push(...(typeof measured === 'number' ? [measured] : measured))
-      }
-      if (process.stderr.isTTY) process.stderr.write(`\r  round ${round + 1} of ${runs} `)
-    }
-    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
-    const results = opened.subjects.map(subject => summarize(subject, values.get(subject) ?? []))
-    const [cpu] = cpus()
-    const report: BenchReport = {
-      bench: name,
-      machine: {
-        cpus: cpus().length,
-        model: cpu?.model ?? 'unknown',
-        memoryMb: Math.round(totalmem() / 2 ** 20),
-        kernel: release(),
-        node: process.version,
-      },
-      results,
-    }
-    console.log(formatTable(results))
-    return report
+    const work = measure(bench, runs, scope)
+    // An abort does not wait for the measurement that is under way: ending what it uses ends it too.
+    work.catch(() => {})
+    const results = await Promise.race([work, aborted(signal)])
+    return { bench: name, machine: machine(), results }
   } finally {
-    await opened.close()
+    over = true
+    showProgress('')
+    await cleanUp(name, undo.toReversed())
   }
 }
 
-function summarize(subject: Subject, values: readonly number[]): BenchResult {
+/** One step that fails does not keep the others from being done. */
+async function cleanUp(name: string, steps: readonly (() => Promise<void> | void)[]): Promise<void> {
+  for (const step of steps) {
+    try {
+      await step()
+    } catch (error) {
+      console.error(`${name}: cleaning up: ${String(error)}`)
+    }
+  }
+}
+
+async function measure(bench: Bench, runs: number, scope: Scope): Promise<BenchResult[]> {
+  const subjects = await bench.open(scope)
+  const values = new Map(
+    subjects.map(subject => [
+      subject,
+      new Map<string, number[]>(Object.keys(subject.cases).map(c => [c, []])),
+    ]),
+  )
+  for (let round = -bench.warmUp; round < runs; round++) {
+    for (const subject of subjects) {
+      if (subject.missing !== undefined) continue
+      scope.signal.throwIfAborted()
+      const [first = ''] = Object.keys(subject.cases)
+      const which = round < 0 ? 'warm-up' : `round ${round + 1} of ${runs}`
+      scope.progress(`${which}: ${first}, ${subject.subject}`)
+      const measured = await subject.run(round)
+      if (round < 0) continue
+      for (const [name, value] of Object.entries(measured)) {
+        const known = values.get(subject)?.get(name)
+        assert(known !== undefined, `${subject.subject} measured "${name}", which is none of its cases`)
+        known.push(...(typeof value === 'number' ? [value] : value))
+      }
+    }
+  }
+  // The subjects of one case next to each other, in the order in which the cases came up.
+  const results = subjects.flatMap(subject =>
+    Object.entries(subject.cases).map(([name, unit]) =>
+      summarize(subject, name, unit, values.get(subject)?.get(name) ?? []),
+    ),
+  )
+  const order = [...new Set(results.map(result => result.case))]
+  return order.flatMap(name => results.filter(result => result.case === name))
+}
+
+function summarize(subject: Subject, name: string, unit: Unit, values: readonly number[]): BenchResult {
   return {
-    case: subject.case,
+    case: name,
     subject: subject.subject,
-    unit: subject.unit,
+    unit,
     n: values.length,
     median: quantile(values, 0.5),
     p99: quantile(values, 0.99),
@@ -99,6 +156,29 @@ function summarize(subject: Subject, values: readonly number[]): BenchResult {
     values,
     ...(subject.missing === undefined ? {} : { missing: subject.missing }),
   }
+}
+
+function machine(): BenchReport['machine'] {
+  const processors = cpus()
+  return {
+    cpus: processors.length,
+    model: processors[0]?.model ?? 'unknown',
+    memoryMb: Math.round(totalmem() / 2 ** 20),
+    kernel: release(),
+    node: process.version,
+  }
+}
+
+function showProgress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text === '' ? '' : `  ${text}`}`)
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const give = (): void => reject(signal.reason as Error)
+    if (signal.aborted) give()
+    else signal.addEventListener('abort', give, { once: true })
+  })
 }
 
 /** A line per result; the ratio says how many times lodestone's median the other subject's is, in the same case. */

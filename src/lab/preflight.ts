@@ -92,7 +92,8 @@ function readSysctl(name: string): string | undefined {
   }
 }
 
-function isInstalled(program: string): boolean {
+/** Is there such a program, for root or for anybody? */
+export function isInstalled(program: string): boolean {
   return searchPath()
     .split(delimiter)
     .some(folder => {
