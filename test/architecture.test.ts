@@ -31,6 +31,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   plan: pure('addr', 'allocator', 'api', 'bgp', 'config', 'layer2', 'ports'),
   dataplane: pure('addr', 'ports'),
   gateway: pure('addr', 'config', 'ports'),
+  webhook: pure('addr', 'config', 'ports'),
   api: pure('addr', 'ports'),
   kube: { folders: ['ports'], pure: false },
   sys: { folders: ['addr', 'ports', 'wire'], pure: false },
@@ -61,7 +62,7 @@ function pure(...folders: string[]): Rule {
 
 function domainsAnd(...others: string[]): string[] {
   const protocols = ['bfd', 'bgp', 'layer2', 'membership', 'vrrp', 'wire']
-  return ['addr', 'allocator', 'config', 'dataplane', 'gateway', 'ports', ...protocols, ...others]
+  return ['addr', 'allocator', 'config', 'dataplane', 'gateway', 'ports', 'webhook', ...protocols, ...others]
 }
 
 const PURE_BUILTINS = new Set(['node:assert', 'node:assert/strict', 'node:crypto'])
