@@ -62,6 +62,13 @@ export function labCommand(): Command {
     .argument('<node>')
     .action(revive)
 
+  lab
+    .command('demo')
+    .description('show it all: Services get addresses, their owners are killed, clients still reach them')
+    .option('--name <name>', 'the lab to make for it', 'demo')
+    .option('--json <file>', 'write all that was seen')
+    .action(demo)
+
   withName(lab.command('down')).description('end the lab and remove all its traces').action(down)
   return lab
 }
@@ -251,6 +258,24 @@ async function revive(node: string, options: Named): Promise<void> {
     const { openLab } = await import('../lab/lab.ts')
     await openLab(options.name).revive(node)
     console.log(`${node} is back`)
+  })
+}
+
+async function demo(options: Named & { json?: string }): Promise<void> {
+  const abort = new AbortController()
+  const interrupted = (): void => abort.abort(new Interrupted())
+  process.on('SIGINT', interrupted)
+  process.on('SIGTERM', interrupted)
+  await orFail(async () => {
+    const { runDemo } = await import('../lab/demo/demo.ts')
+    const { styleOf } = await import('../lab/demo/style.ts')
+    const { problems } = await runDemo({
+      ...options,
+      style: styleOf(process.stdout, process.env),
+      print: line => console.log(line),
+      signal: abort.signal,
+    })
+    if (problems.length > 0) process.exitCode = 1
   })
 }
 

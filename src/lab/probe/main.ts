@@ -13,6 +13,7 @@ const { values } = parseArgs({
     'interval-ms': { type: 'string' },
     flows: { type: 'string', default: '32' },
     'duration-ms': { type: 'string' },
+    count: { type: 'string' },
     'late-after-ms': { type: 'string' },
     json: { type: 'boolean', default: false },
   },
@@ -58,6 +59,7 @@ const lateAfterMs = number(
 )
 const durationMs =
   values['duration-ms'] === undefined ? Infinity : number('duration-ms', values['duration-ms'], 1, 86_400_000)
+const count = values.count === undefined ? Infinity : number('count', values.count, 1, 1e9)
 
 function say(line: ProbeLine): void {
   if (values.json) process.stdout.write(`${JSON.stringify(line)}\n`)
@@ -90,6 +92,7 @@ try {
 // The sockets took a moment: the schedule begins only now.
 recorder.begin(now())
 let stopped = false
+let sent = 0
 let lastTick = now()
 function tick(): void {
   const at = now()
@@ -101,9 +104,14 @@ function tick(): void {
     return
   }
   // What fell due while we slept goes out at once: a late probe is better than one that was never sent.
-  while (recorder.nextPlannedMs <= at) {
+  while (sent < count && recorder.nextPlannedMs <= at) {
     const sequence = recorder.sent(now())
+    sent++
     sender.send(sequence)
+  }
+  if (sent >= count) {
+    void stop()
+    return
   }
   setTimeout(tick, Math.min(TICK_MAX_MS, Math.max(1, recorder.nextPlannedMs - now())))
 }
@@ -123,9 +131,9 @@ process.stdin.on('data', (text: string) => {
     recorder.mark(name, match?.[1] === undefined ? now() : Number(match[1]) - startedMonotonicMs)
   }
 })
-// With a duration given the probe ends by that, so that `< /dev/null` works.
+// With a duration or a count given the probe ends by that, so that `< /dev/null` works.
 process.stdin.on('end', () => {
-  if (durationMs === Infinity) void stop()
+  if (durationMs === Infinity && count === Infinity) void stop()
 })
 process.on('SIGTERM', () => void stop())
 process.on('SIGINT', () => void stop())

@@ -15,6 +15,8 @@ export type ProbeOptions = {
   readonly flows?: number
   /** Absent: until stopped. */
   readonly durationMs?: number
+  /** Ends after so many probes. Absent: the duration counts. */
+  readonly count?: number
   /** An answer that takes longer counts as bad. Default 100 for udp, 250 for tcp. */
   readonly lateAfterMs?: number
 }
@@ -53,7 +55,7 @@ export type RunningProbe = {
   mark(name: string): void
   /** Ends the probing, waits for the last answers, returns the report. */
   stop(): Promise<ProbeReport>
-  /** The report of a probe with `durationMs`, which ends by itself. */
+  /** The report of a probe with `durationMs` or `count`, which ends by itself. */
   readonly report: Promise<ProbeReport>
 }
 
@@ -76,6 +78,7 @@ export function probeArgv(options: ProbeOptions): string[] {
   if (options.intervalMs !== undefined) argv.push('--interval-ms', String(options.intervalMs))
   if (options.flows !== undefined) argv.push('--flows', String(options.flows))
   if (options.durationMs !== undefined) argv.push('--duration-ms', String(options.durationMs))
+  if (options.count !== undefined) argv.push('--count', String(options.count))
   if (options.lateAfterMs !== undefined) argv.push('--late-after-ms', String(options.lateAfterMs))
   return argv
 }

@@ -74,7 +74,7 @@ export type FailoverResult = {
   readonly how: KillWay
   /** Who owned the addresses, and was killed. */
   readonly nodeBefore: string
-  /** Who took over all addresses; undefined: nobody in time. */
+  /** Who had taken over all addresses, just before the revival; undefined: nobody in time. */
   readonly nodeAfter: string | undefined
   /** Who owned them when the lab had settled after the revival; undefined: it did not settle in time. */
   readonly nodeBack: string | undefined
@@ -139,6 +139,9 @@ async function measure(observer: Observer, options: FailoverOptions): Promise<Fa
     const killedMs = round(monotonicMs() - killAt)
     const taken = await takeover(observer, nodeBefore, ips, options)
     await pause(afterMs, signal)
+    // On a machine that stalls, the address may have moved once more meanwhile.
+    const nodeAfter =
+      taken === undefined ? undefined : (await takeover(observer, nodeBefore, ips, options))?.node
     const seenAfter = await observer.neighbours.ownersSeenBy(client)
 
     mark(REVIVE)
@@ -170,7 +173,7 @@ async function measure(observer: Observer, options: FailoverOptions): Promise<Fa
       service,
       how,
       nodeBefore,
-      nodeAfter: taken?.node,
+      nodeAfter,
       nodeBack,
       ...(unsettled === undefined ? {} : { unsettled }),
       outageMs: Math.max(...addresses.map(each => each.outageMs)),
