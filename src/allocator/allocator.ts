@@ -138,7 +138,7 @@ export class Allocator {
   /** Those whose addresses turn up in somebody else's status are looked at together with it. */
   #contest(passes: Pass[]): void {
     const looked = new Map(passes.map(pass => [pass.entry.facts.key, pass]))
-    for (const pass of [...passes]) {
+    for (const pass of passes) {
       if (!pass.statusIsNews) continue
       const claim = claimOf(pass.entry.facts)
       for (const ip of pass.held) {

@@ -155,7 +155,7 @@ export function elect(
 }
 
 /** What stops a Service on every node alike. */
-function serviceObstacle(input: ElectionInput): NotAnnouncedReason | null {
+export function serviceObstacle(input: ElectionInput): NotAnnouncedReason | null {
   if (input.ips.length === 0) return 'noIPAllocated'
   const matching = advertisementsForService(input.advertisements, input.service)
   if (matching.length === 0) return 'noMatchingAdvertisement'
@@ -169,7 +169,10 @@ function serviceObstacle(input: ElectionInput): NotAnnouncedReason | null {
 }
 
 /** What stops a node that a matching advertisement includes (L-5, L-6). A node without facts counts as available. */
-function nodeObstacle(input: ElectionInput, name: string): NotEligibleReason | null {
+export function nodeObstacle(
+  input: Pick<ElectionInput, 'service' | 'nodes' | 'endpoints' | 'ignoreExcludeLabel'>,
+  name: string,
+): NotEligibleReason | null {
   const node = input.nodes.get(name)
   if (node?.networkUnavailable === true) return 'networkUnavailable'
   if (node !== undefined && input.ignoreExcludeLabel !== true && Object.hasOwn(node.labels, EXCLUDE_LABEL)) {
