@@ -6,6 +6,7 @@ import type { LabStatus } from '../../api/lab.ts'
 import { objectKey, RESOURCES } from '../../ports/kube.ts'
 import { LabError } from '../error.ts'
 import { startLab } from '../lab.ts'
+import { ProbeError } from '../probe/probe.ts'
 import { deploy } from '../scenarios/deploy.ts'
 import type { FailoverResult } from '../scenarios/failover.ts'
 import { measureFailover } from '../scenarios/failover.ts'
@@ -82,8 +83,10 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
       observer.close()
     }
   } catch (error) {
+    // Whatever else failed then, failed because of that: the terminal interrupts commands in the lab, too.
+    signal.throwIfAborted()
     // What was seen so far is shown all the same.
-    if (!(error instanceof LabError) || signal.aborted) throw error
+    if (!(error instanceof LabError || error instanceof ProbeError)) throw error
     problems.push(error.message)
   } finally {
     await lab.down()

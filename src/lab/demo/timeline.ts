@@ -78,24 +78,27 @@ function entriesBy(entry: TimelineEntry, nodeOf: ReadonlyMap<string, string>): [
 const NODE_PAINTS: readonly Paint[] = ['green', 'blue', 'magenta', 'cyan', 'yellow']
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 
+type Glyph = { readonly text: string; readonly paint?: Paint }
+
 type Glyphs = {
-  /** The picture of all answered, and of some lost. */
-  readonly answered: (node: string) => string
-  readonly someLost: (node: string) => string
-  readonly lost: string
+  readonly answered: (node: string) => Glyph
+  readonly someLost: (node: string) => Glyph
+  readonly lost: Glyph
+  readonly none: Glyph
   readonly mark: string
 }
 
 function glyphsFor(style: Style, nodes: readonly string[]): Glyphs {
-  const numberOf = (node: string): number => nodes.indexOf(node)
-  const inColour = (node: string, text: string): string =>
-    paint(style, NODE_PAINTS[numberOf(node) % NODE_PAINTS.length] ?? 'green', text)
   // Without colours, blocks cannot tell one node from another.
   const blocks = style.colour && style.unicode
+  const colourOf = (node: string): Paint => NODE_PAINTS[nodes.indexOf(node) % NODE_PAINTS.length] ?? 'green'
+  const digit = (node: string): string => String((nodes.indexOf(node) + 1) % 10)
+  const letter = (node: string): string => LETTERS[nodes.indexOf(node) % LETTERS.length] ?? '?'
   return {
-    answered: node => inColour(node, blocks ? '█' : String((numberOf(node) + 1) % 10)),
-    someLost: node => inColour(node, blocks ? '▓' : (LETTERS[numberOf(node) % LETTERS.length] ?? '?')),
-    lost: paint(style, 'red', style.unicode ? '░' : '.'),
+    answered: node => ({ text: blocks ? '█' : digit(node), paint: colourOf(node) }),
+    someLost: node => ({ text: blocks ? '▓' : letter(node), paint: colourOf(node) }),
+    lost: { text: style.unicode ? '░' : '.', paint: 'red' },
+    none: { text: ' ' },
     mark: style.unicode ? '▼' : 'v',
   }
 }
@@ -127,17 +130,32 @@ export function renderTimeline(
       `${`  ${group.title}`.padEnd(labelWidth)}${axis(scale, glyphs.mark).slice(0, cellCount)}`.trimEnd(),
     )
     for (const row of group.rows) {
-      const picture = (pictures.get(row) ?? []).map(cell => glyphOf(cell, glyphs)).join('')
+      const picture = draw(
+        (pictures.get(row) ?? []).map(cell => glyphOf(cell, glyphs)),
+        style,
+      )
       lines.push(`${`    ${row.label}`.padEnd(labelWidth)}${picture} ${row.tail}`.trimEnd())
     }
   }
-  return [...lines, '', ...legend([...pictures.values()].flat(), scale, glyphs, nodes)]
+  return [...lines, '', ...legend([...pictures.values()].flat(), { scale, glyphs, nodes, style })]
 }
 
-function glyphOf(cell: Cell, glyphs: Glyphs): string {
-  if (cell.kind === 'none') return ' '
+function glyphOf(cell: Cell, glyphs: Glyphs): Glyph {
+  if (cell.kind === 'none') return glyphs.none
   if (cell.kind === 'lost') return glyphs.lost
   return cell.someLost ? glyphs.someLost(cell.node) : glyphs.answered(cell.node)
+}
+
+/** One escape sequence for each run of a colour. */
+function draw(glyphs: readonly Glyph[], style: Style): string {
+  let text = ''
+  for (let i = 0; i < glyphs.length; ) {
+    const how = glyphs[i]?.paint
+    let run = ''
+    for (; i < glyphs.length && glyphs[i]?.paint === how; i++) run += glyphs[i]?.text ?? ''
+    text += how === undefined ? run : paint(style, how, run)
+  }
+  return text
 }
 
 /** The mark above the moment of the kill, and how far the picture reaches. */
@@ -147,15 +165,29 @@ function axis(scale: Scale, mark: string): string {
   return ' '.repeat(scale.before) + start + end.padStart(scale.after - start.length)
 }
 
-function legend(cells: readonly Cell[], scale: Scale, glyphs: Glyphs, nodes: readonly string[]): string[] {
-  const seen = nodes.filter(node => cells.some(cell => cell.kind === 'answered' && cell.node === node))
-  const partly = seen.filter(node =>
-    cells.some(cell => cell.kind === 'answered' && cell.someLost && cell.node === node),
-  )
-  const parts = [`answered by way of ${seen.map(node => `${glyphs.answered(node)} ${node}`).join(', ')}`]
-  if (partly.length > 0)
-    parts.push(`${partly.map(node => glyphs.someLost(node)).join(' ')} the same, but some probes lost`)
-  if (cells.some(cell => cell.kind === 'lost')) parts.push(`${glyphs.lost} no answer`)
-  parts.push(`${glyphs.mark} the kill`)
-  return [`  one character is ${scale.cellMs} ms: ${parts.join('; ')}`]
+/** Names what is to be seen, and only that. */
+function legend(
+  cells: readonly Cell[],
+  by: {
+    readonly scale: Scale
+    readonly glyphs: Glyphs
+    readonly nodes: readonly string[]
+    readonly style: Style
+  },
+): string[] {
+  const { scale, glyphs, nodes, style } = by
+  const has = (node: string, someLost: boolean): boolean =>
+    cells.some(cell => cell.kind === 'answered' && cell.node === node && cell.someLost === someLost)
+  const show = (glyph: Glyph): string => draw([glyph], style)
+  const parts = [
+    ...nodes
+      .filter(node => has(node, false) || has(node, true))
+      .map(node => `${show(glyphs.answered(node))} answered by way of ${node}`),
+    ...nodes
+      .filter(node => has(node, true))
+      .map(node => `${show(glyphs.someLost(node))} ${node}, but some probes lost`),
+    ...(cells.some(({ kind }) => kind === 'lost') ? [`${show(glyphs.lost)} no answer`] : []),
+    ...(cells.some(({ kind }) => kind === 'none') ? ['blank: nothing was sent'] : []),
+  ]
+  return [`  one character is ${scale.cellMs} ms`, ...parts.map(part => `    ${part}`)]
 }

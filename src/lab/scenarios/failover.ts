@@ -8,6 +8,7 @@ import type { ProbeReport, RunningProbe } from '../probe/probe.ts'
 import { monotonicMs, startProbe } from '../probe/probe.ts'
 import type { Observer } from './observer.ts'
 import { observe, ownersOf } from './observer.ts'
+import { probeSpawner } from './spawn.ts'
 import { pause, waitUntil } from './wait.ts'
 
 export type FailoverOptions = {
@@ -116,7 +117,7 @@ async function measure(observer: Observer, options: FailoverOptions): Promise<Fa
   const nodeBefore = await soleOwner(observer, service, ips)
   const probes: [Ip, RunningProbe][] = ips.map(target => [
     target,
-    startProbe(argv => lab.spawn(client, argv, { stdio: ['pipe', 'pipe', 'pipe'] }), { target, port }),
+    startProbe(probeSpawner(lab, client), { target, port }),
   ])
   const mark = (name: string): void => {
     for (const [, probe] of probes) probe.mark(name)

@@ -2,6 +2,7 @@ import type { Ip } from '../../addr/ip.ts'
 import type { Lab } from '../lab.ts'
 import type { Answerer } from '../probe/datagram.ts'
 import { startProbe } from '../probe/probe.ts'
+import { probeSpawner } from './spawn.ts'
 
 /** What came of many requests to one address. */
 export type Fetched = {
@@ -19,7 +20,7 @@ export async function fetchMany(
   options: { readonly client: string; readonly target: Ip; readonly port: number; readonly requests: number },
 ): Promise<Fetched> {
   const { client, requests, ...to } = options
-  const probe = startProbe(argv => lab.spawn(client, argv, { stdio: ['pipe', 'pipe', 'pipe'] }), {
+  const probe = startProbe(probeSpawner(lab, client), {
     ...to,
     protocol: 'tcp',
     intervalMs: 10,

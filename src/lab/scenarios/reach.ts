@@ -5,6 +5,7 @@ import { objectKey, RESOURCES } from '../../ports/kube.ts'
 import type { Lab } from '../lab.ts'
 import { startProbe } from '../probe/probe.ts'
 import { type Observer, ownersOf, servicesOf } from './observer.ts'
+import { probeSpawner } from './spawn.ts'
 
 /** Each from a port of its own: with three nodes, one of them is missed by chance once in 10^11 times. */
 const PROBES = 64
@@ -47,7 +48,7 @@ async function nodesThatAnswer(
   to: { readonly client: string; readonly target: Ip; readonly port: number },
 ): Promise<Set<string>> {
   const { client, target, port } = to
-  const probe = startProbe(argv => lab.spawn(client, argv, { stdio: ['pipe', 'pipe', 'pipe'] }), {
+  const probe = startProbe(probeSpawner(lab, client), {
     target,
     port,
     flows: PROBES,

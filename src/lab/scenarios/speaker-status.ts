@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { SpeakerStatus } from '../../api/speaker.ts'
 import type { Lab } from '../lab.ts'
+import { APART } from './spawn.ts'
 
 /** Where speakers serve `GET /status`, on the loopback of their node. */
 export const HEALTH_PORT = 17472
@@ -37,7 +38,7 @@ export function openSpeakerReader(lab: Lab, nodes: readonly string[]): SpeakerRe
 type Relay = { readonly child: ChildProcess; ask(): Promise<string | undefined> }
 
 function relay(lab: Lab, node: string): Relay {
-  const child = lab.spawn(node, [process.execPath, MAIN], { stdio: ['pipe', 'pipe', 'ignore'] })
+  const child = lab.spawn(node, [process.execPath, MAIN], { ...APART, stdio: ['pipe', 'pipe', 'ignore'] })
   const waiting: ((line: string | undefined) => void)[] = []
   let over = false
   let rest = ''
