@@ -1,0 +1,201 @@
+import type { PlanChangeJson } from '../api/plan.ts'
+import type { Problem } from '../config/model.ts'
+import type { ClusterPlan, NodeBgpReason, ServicePlan } from '../plan/cluster-plan.ts'
+import { BGP_SENTENCES, ELECTION_REASONS, MOVE_REASONS } from '../plan/reasons.ts'
+import { listed, table } from './table.ts'
+
+/** A plan for people: what everybody gets, then why some get less, then what the routers are told. */
+export function planText(plan: ClusterPlan): string {
+  if (plan.config === undefined) return ''
+  if (plan.allocations.length === 0) return 'There is no Service of type LoadBalancer to plan for.'
+  const parts = [servicesText(plan), ...notesText(plan)]
+  const routes = routesText(plan)
+  if (routes !== undefined) parts.push(routes)
+  const silent = silentText(plan)
+  if (silent !== undefined) parts.push(silent)
+  return parts.join('\n\n')
+}
+
+function servicesText(plan: ClusterPlan): string {
+  const byKey = new Map(plan.services.map(each => [each.service.key, each]))
+  return table(
+    ['SERVICE', 'ADDRESSES', 'POOL', 'OWNER', 'THEN', 'BGP', 'NOTE'],
+    plan.allocations.map(({ service, ips, pool, pending, cleared }) => {
+      const planned = byKey.get(service)
+      const { election, bgp = new Map() } = planned ?? {}
+      const tellers = [...bgp.values()].filter(({ reason }) => reason === null).length
+      const notes = [
+        ...(pending === null ? [] : [`pending: ${pending.code}`]),
+        ...(cleared.length === 0 ? [] : [`gives back ${cleared.join(',')}`]),
+        ...(planned !== undefined && isSilent(planned) ? [`announced by nobody: ${whySilent(planned)}`] : []),
+      ]
+      return [
+        service,
+        ips.join(',') || '-',
+        pool ?? '-',
+        election?.owner ?? '-',
+        election?.candidates.find(({ rank }) => rank === 1)?.node ?? '-',
+        tellers === 0 ? '-' : `${tellers} ${tellers === 1 ? 'node' : 'nodes'}`,
+        notes.join('; '),
+      ]
+    }),
+  )
+}
+
+/** It has addresses, and neither way of announcing them is taken. */
+export function isSilent({ decision, election, bgp }: ServicePlan): boolean {
+  const told = [...bgp.values()].some(({ reason }) => reason === null)
+  return decision.ips.length > 0 && election.owner === null && !told
+}
+
+/** BGP was asked: some living node is included by an advertisement of the pool. */
+export function concernsBgp({ bgp }: ServicePlan): boolean {
+  return [...bgp.values()].some(({ reason }) => reason !== 'notOwner' && reason !== 'notAlive')
+}
+
+/** The codes why nobody announces it, in the way or ways that are meant for it. */
+function whySilent(planned: ServicePlan): string {
+  const codes = new Set<string>()
+  const { reason } = planned.election
+  if (!concernsBgp(planned) || reason !== 'noMatchingAdvertisement') codes.add(reason ?? 'noCandidates')
+  if (concernsBgp(planned)) {
+    for (const { reason: why } of planned.bgp.values()) if (why !== null) codes.add(why)
+  }
+  return [...codes].join(', ')
+}
+
+function notesText(plan: ClusterPlan): string[] {
+  const lines: string[] = []
+  if (plan.nodes.size === 0) lines.push('There is no Node among the objects: nobody can announce anything.')
+  for (const { service, pending } of plan.allocations) {
+    if (pending !== null) lines.push(`${service} has no address: ${pending.message}`)
+  }
+  for (const planned of plan.services) {
+    if (isSilent(planned)) lines.push(`${planned.service.key} is announced by nobody: ${silence(planned)}`)
+  }
+  return lines.length === 0 ? [] : [lines.join('\n')]
+}
+
+function silence(planned: ServicePlan): string {
+  const { reason, candidates } = planned.election
+  const ways: string[] = []
+  if (!concernsBgp(planned) || reason !== 'noMatchingAdvertisement') {
+    const refused = candidates.map(each => [each.node, each.reason && ELECTION_REASONS[each.reason]] as const)
+    ways.push(
+      reason === 'noCandidates' && refused.length > 0
+        ? grouped(refused, candidates.length)
+        : ELECTION_REASONS[reason ?? 'noCandidates'],
+    )
+  }
+  if (concernsBgp(planned)) {
+    const refused = [...planned.bgp].map(([node, each]) => [node, each.reason && BGP_SENTENCES[each.reason]] as const)
+    ways.push(`by BGP, ${grouped(refused, planned.bgp.size)}`)
+  }
+  return ways.join('; ')
+}
+
+/** `node1: it is down; node2 and node3: ...`. */
+export function grouped(
+  refused: readonly (readonly [node: string, why: string | null])[],
+  all: number,
+): string {
+  const byReason = new Map<string, string[]>()
+  for (const [node, why] of refused) {
+    if (why !== null) byReason.set(why, [...(byReason.get(why) ?? []), node])
+  }
+  return [...byReason]
+    .map(([why, nodes]) => `${nodes.length === all && all > 1 ? 'every node' : listed(nodes)}: ${why}`)
+    .join('; ')
+}
+
+function routesText({ sessions }: ClusterPlan): string | undefined {
+  if (sessions.length === 0) return undefined
+  return table(
+    ['NODE', 'PEER', 'PREFIX', 'COMMUNITIES', 'LOCAL_PREF', 'SERVICES'],
+    sessions.flatMap(({ node, peer, routes }) =>
+      routes.length === 0
+        ? [[node, peer.name, '-', '-', '-', '-']]
+        : routes.map(({ prefix, communities, localPref, services }) => [
+            node,
+            peer.name,
+            prefix,
+            communities.map(({ text }) => text).join(',') || '-',
+            String(localPref ?? '-'),
+            services.join(','),
+          ]),
+    ),
+  )
+}
+
+/** One line for each Service and reason: a cluster has many nodes. */
+function silentText(plan: ClusterPlan): string | undefined {
+  const rows: string[][] = []
+  for (const planned of plan.services) {
+    const { service, bgp } = planned
+    // Services that BGP is not meant for are no news.
+    if (!concernsBgp(planned)) continue
+    const byReason = new Map<NodeBgpReason, string[]>()
+    for (const [node, { reason }] of bgp) {
+      if (reason !== null) byReason.set(reason, [...(byReason.get(reason) ?? []), node])
+    }
+    for (const [reason, nodes] of byReason) {
+      const which = nodes.length === plan.nodes.size ? 'every node' : nodes.join(',')
+      rows.push([service.key, which, BGP_SENTENCES[reason]])
+    }
+  }
+  return rows.length === 0 ? undefined : table(['NOT TOLD BY BGP', 'NODES', 'WHY'], rows)
+}
+
+/** A change for people: only what differs. */
+export function changeText(change: PlanChangeJson): string {
+  const parts: string[] = []
+  if (change.allocations.length > 0) {
+    parts.push(
+      table(
+        ['SERVICE', 'ADDRESSES BEFORE', 'AFTER', 'WHY'],
+        change.allocations.map(({ service, before, after, reason }) => [
+          service,
+          before.join(',') || '-',
+          after.join(',') || '-',
+          reason.message,
+        ]),
+      ),
+    )
+  }
+  if (change.layer2.length > 0) {
+    parts.push(
+      table(
+        ['SERVICE', 'OWNER BEFORE', 'AFTER', 'WHY'],
+        change.layer2.map(({ service, before, after, reason }) => [
+          service,
+          before ?? '-',
+          after ?? '-',
+          MOVE_REASONS[reason] ?? reason,
+        ]),
+      ),
+    )
+  }
+  if (change.bgp.length > 0) {
+    parts.push(
+      table(
+        ['NODE', 'PEER', 'ROUTES', ''],
+        change.bgp.flatMap(({ node, peer, added, removed, changed }) => [
+          ...added.map(prefix => [node, peer, prefix, 'added']),
+          ...removed.map(prefix => [node, peer, prefix, 'withdrawn']),
+          ...changed.map(prefix => [node, peer, prefix, 'other attributes']),
+        ]),
+      ),
+    )
+  }
+  return parts.length === 0 ? 'Nothing changes: no address, no owner, no route.' : parts.join('\n\n')
+}
+
+/** One line for each problem. */
+export function problemsText(problems: readonly Problem[]): string {
+  return problems
+    .map(({ severity, object: { kind, namespace, name }, message }) => {
+      const where = namespace === '' ? name : `${namespace}/${name}`
+      return `${severity}: ${kind} ${where || '(without a name)'}: ${message}`
+    })
+    .join('\n')
+}

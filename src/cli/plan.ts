@@ -1,0 +1,88 @@
+import { Command, Option } from 'commander'
+import { planCluster } from '../plan/cluster-plan.ts'
+import { difference, settled } from '../plan/difference.ts'
+import { planToJson } from '../plan/json.ts'
+import { kubeconfigOption, lbClassOption, namespaceOption } from './flags.ts'
+import {
+  changed,
+  collect,
+  downOption,
+  fileOption,
+  type Io,
+  ignoreExcludeOption,
+  InputError,
+  type InputOptions,
+  PROCESS_IO,
+  snapshotFrom,
+  withCluster,
+} from './inputs.ts'
+import { ManifestError } from './manifests.ts'
+import { changeText, planText, problemsText } from './plan-text.ts'
+
+export type PlanOptions = InputOptions & {
+  readonly output: 'text' | 'json'
+  /** Manifests of a change; empty: the plan itself is shown. */
+  readonly change: readonly string[]
+}
+
+/** `lodestone plan`: what the running system does with a cluster, or would do after a change. */
+export function planCommand(): Command {
+  return new Command('plan')
+    .description('show who gets which address, who answers for it and what routers are told, or what a change moves')
+    .addOption(fileOption())
+    .addOption(
+      new Option(
+        '--change <path>',
+        'show what differs after kubectl apply of these manifests; with the annotation lodestone.dev/delete: "true" an object is deleted',
+      )
+        .argParser(collect)
+        .default([], 'none'),
+    )
+    .addOption(downOption())
+    .addOption(lbClassOption())
+    .addOption(ignoreExcludeOption())
+    .addOption(
+      new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'),
+    )
+    .addOption(kubeconfigOption())
+    .addOption(namespaceOption())
+    .action(async (options: PlanOptions) => {
+      process.exitCode = await exitCodeOf(PROCESS_IO, () => plan(options, PROCESS_IO))
+    })
+}
+
+/** @returns the exit status: 0, or 1 when the configuration is refused */
+export async function plan(options: PlanOptions, io: Io): Promise<number> {
+  return await withCluster(options, io, async ({ objects }) => {
+    const before = planCluster(snapshotFrom(objects, options))
+    if (options.change.length === 0) {
+      if (before.problems.length > 0) io.err(problemsText(before.problems))
+      const text = options.output === 'json' ? json(planToJson(before)) : planText(before)
+      if (text !== '') io.out(text)
+      return before.refused ? 1 : 0
+    }
+    if (before.refused) io.err(`Before the change the configuration is refused:\n${problemsText(before.problems)}`)
+    const next = await changed(settled(objects, before), options.change, options.namespace, io)
+    const after = planCluster(snapshotFrom(next, options), before.config)
+    if (after.problems.length > 0) io.err(problemsText(after.problems))
+    if (after.refused) io.err('The changed configuration is refused as a whole: the one before it goes on.')
+    const change = difference(before, after)
+    io.out(options.output === 'json' ? json(change) : changeText(change))
+    return after.refused ? 1 : 0
+  })
+}
+
+function json(value: unknown): string {
+  return JSON.stringify(value, undefined, 2)
+}
+
+/** What the caller did wrong is a sentence and its exit status: 2 for input that cannot be read at all. */
+export async function exitCodeOf(io: Io, action: () => Promise<number>): Promise<number> {
+  try {
+    return await action()
+  } catch (error) {
+    if (!(error instanceof ManifestError) && !(error instanceof InputError)) throw error
+    io.err(`lodestone: ${error.message}`)
+    return error instanceof InputError ? error.exitCode : 2
+  }
+}
