@@ -5,7 +5,7 @@ import type { KubeObject } from '../ports/kube.ts'
 
 /** Input that cannot be used at all: unreadable, no YAML, or no Kubernetes object. The message names the file. */
 export class ManifestError extends Error {
-  readonly code: 'unreadable' | 'not-yaml' | 'not-an-object' | 'nothing-found'
+  readonly code: 'unreadable' | 'not-yaml' | 'not-an-object' | 'nothing-found' | 'unknown-kind'
 
   constructor(code: ManifestError['code'], message: string, options?: ErrorOptions) {
     super(message, options)
