@@ -18,6 +18,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   } else {
     const { labCommand } = await import('./lab.ts')
     program.addCommand(labCommand())
+    const { validateCommand } = await import('./validate.ts')
+    program.addCommand(validateCommand())
     const { planCommand } = await import('./plan.ts')
     program.addCommand(planCommand())
   }
