@@ -1,7 +1,10 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import type { WebhookProcessFlags } from '../app/webhooks-process.ts'
 import type { LogLevel } from '../ports/log.ts'
 import {
+  duration,
   healthPortOption,
+  integer,
   kubeconfigOption,
   lbClassOption,
   logLevelOption,
@@ -10,7 +13,8 @@ import {
   stopSignal,
 } from './flags.ts'
 
-type Options = {
+type Options = Omit<WebhookProcessFlags, 'webhookCertLifetimeMs'> & {
+  readonly webhookCertLifetime: number
   readonly kubeconfig?: string
   readonly namespace: string
   readonly lbClass?: string
@@ -20,7 +24,7 @@ type Options = {
 }
 
 export function controllerCommand(): Command {
-  return new Command('controller')
+  const command = new Command('controller')
     .description('give addresses to Services of type LoadBalancer')
     .addOption(kubeconfigOption())
     .addOption(namespaceOption())
@@ -28,12 +32,57 @@ export function controllerCommand(): Command {
     .addOption(secretNameOption())
     .addOption(healthPortOption())
     .addOption(logLevelOption())
-    .action(async (options: Options) => {
-      const { runControllerProcess } = await import('../app/controller-process.ts')
-      await runControllerProcess(
-        { ...options, kubeconfig: options.kubeconfig, lbClass: options.lbClass },
-        stopSignal(),
-      )
-      process.exit(0)
-    })
+  for (const option of webhookOptions()) command.addOption(option)
+  return command.action(async (options: Options) => {
+    const { runControllerProcess } = await import('../app/controller-process.ts')
+    await runControllerProcess(
+      {
+        ...options,
+        kubeconfig: options.kubeconfig,
+        lbClass: options.lbClass,
+        webhookCertLifetimeMs: options.webhookCertLifetime,
+      },
+      stopSignal(),
+    )
+    process.exit(0)
+  })
+}
+
+/** Of the admission and conversion webhooks, with MetalLB's names and defaults where it has them (metallb.md 1.6). */
+function webhookOptions(): Option[] {
+  return [
+    new Option(
+      '--webhook-mode <mode>',
+      'answer admission reviews beside giving addresses, not at all, or only that',
+    )
+      .choices(['enabled', 'disabled', 'onlywebhook'] satisfies WebhookProcessFlags['webhookMode'][])
+      .default('enabled'),
+    new Option('--webhook-port <port>', 'where webhooks are served, over HTTPS')
+      .argParser(integer(0, 65535))
+      .default(9443),
+    new Option(
+      '--webhook-secret <name>',
+      'Secret that holds the self-made authority and certificate',
+    ).default('metallb-webhook-cert'),
+    new Option(
+      '--cert-service-name <name>',
+      'Service of the webhooks, for whose name the certificate is',
+    ).default('metallb-webhook-service'),
+    new Option(
+      '--webhook-cert-lifetime <duration>',
+      'how long a self-made certificate is good, such as 2160h; a new one is made after 60 % of it',
+    )
+      .argParser(duration(10_000))
+      .default(90 * 24 * 3_600_000, '2160h'),
+    new Option(
+      '--disable-cert-rotation',
+      'make no certificate: serve tls.crt and tls.key of --cert-dir, and let others tell clients of their authority',
+    ).default(false),
+    new Option('--cert-dir <directory>', 'with --disable-cert-rotation: where the certificate is').default(
+      '/tmp/k8s-webhook-server/serving-certs',
+    ),
+    new Option('--tls-min-version <version>', 'oldest TLS that webhooks speak')
+      .choices(['VersionTLS12', 'VersionTLS13'] satisfies WebhookProcessFlags['tlsMinVersion'][])
+      .default('VersionTLS13'),
+  ]
 }

@@ -13,6 +13,20 @@ export function integer(min: number, max: number): (text: string) => number {
   }
 }
 
+/** Milliseconds of a duration such as `90s`, `15m` or `2160h`. */
+export function duration(minMs: number): (text: string) => number {
+  return text => {
+    const [, digits = '', unit = ''] = /^(\d{1,9})([smh])$/.exec(text) ?? []
+    const value = Number(digits) * ({ s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? 0)
+    if (value < minMs) {
+      throw new InvalidArgumentError(
+        `A duration such as 90s, 15m or 2160h is needed, at least ${minMs / 1000}s.`,
+      )
+    }
+    return value
+  }
+}
+
 export function kubeconfigOption(): Option {
   return new Option(
     '--kubeconfig <file>',

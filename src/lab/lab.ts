@@ -68,7 +68,11 @@ export type Lab = {
 /** The built command line program of this package. */
 function ownCommands(): LabCommands {
   const program = [process.execPath, fileURLToPath(new URL('../../../bin/lodestone.js', import.meta.url))]
-  return { speaker: [...program, 'speaker'], controller: [...program, 'controller'] }
+  // The lab's API server asks no webhook unless a test says so.
+  return {
+    speaker: [...program, 'speaker'],
+    controller: [...program, 'controller', '--webhook-mode', 'disabled'],
+  }
 }
 
 /**

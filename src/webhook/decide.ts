@@ -66,7 +66,8 @@ export function decide(
   )
   const sentence = ({ object: about, message }: Problem): string =>
     about.kind === kind && about.name === name ? message : `${about.kind} ${about.name}: ${message}`
-  const denies = ({ object: about, severity }: Problem): boolean => severity === 'error' && about.kind === kind
+  const denies = ({ object: about, severity }: Problem): boolean =>
+    severity === 'error' && about.kind === kind
   const reasons = brought.filter(denies).map(sentence)
   const warnings = brought.filter(problem => !denies(problem)).map(sentence)
   return {
@@ -83,7 +84,11 @@ function decideProfileDeletion(name: string, { bgpPeers }: ReviewResources): Ver
     .sort()
   if (users.length === 0) return ALLOWED
   const peers = `BGPPeer${users.length === 1 ? '' : 's'} ${users.join(', ')}`
-  return { allowed: false, message: `BFDProfile ${name} is used by ${peers}; change that first`, warnings: [] }
+  return {
+    allowed: false,
+    message: `BFDProfile ${name} is used by ${peers}; change that first`,
+    warnings: [],
+  }
 }
 
 function problemsOf(resources: ConfigResources): readonly Problem[] {

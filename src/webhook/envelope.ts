@@ -27,7 +27,8 @@ const OPERATIONS = ['CREATE', 'UPDATE', 'DELETE', 'CONNECT'] as const
 export function parseAdmissionReview(body: unknown): AdmissionRequest {
   const request = requestOf(body, 'admission.k8s.io/v1', 'AdmissionReview')
   const operation = OPERATIONS.find(known => known === request['operation'])
-  if (operation === undefined) throw new ReviewError(`request.operation must be one of ${OPERATIONS.join(', ')}`)
+  if (operation === undefined)
+    throw new ReviewError(`request.operation must be one of ${OPERATIONS.join(', ')}`)
   const object = objectIn(request, 'object')
   const oldObject = objectIn(request, 'oldObject')
   if ((operation === 'CREATE' || operation === 'UPDATE') && object === undefined) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { type Material, nextStep, rotationOptions, type Span } from './rotation.ts'
 
 const DAY = 86_400_000
@@ -25,7 +25,13 @@ const SERVING = { ...made(0, servingLifeMs), signedByAuthority: true }
 const OLD = made(-200 * DAY, authorityLifeMs)
 
 const CASES: readonly (readonly [string, Material, boolean, number, object])[] = [
-  ['an empty Secret', { authority: undefined, serving: undefined, others: [] }, false, 0, { do: 'start-over' }],
+  [
+    'an empty Secret',
+    { authority: undefined, serving: undefined, others: [] },
+    false,
+    0,
+    { do: 'start-over' },
+  ],
   [
     'fresh',
     { authority: AUTHORITY, serving: SERVING, others: [] },
