@@ -7,7 +7,7 @@ import { FakeLinks, type Link } from '../ports/links.ts'
 import { FakeLog } from '../ports/log.ts'
 import { FakeMulticastGroups } from '../ports/multicast.ts'
 import { FakeSegment } from '../ports/packet-socket.ts'
-import { arpRequest, decodeArpFrame, encodeArpFrame } from '../wire/arp.ts'
+import { arpRequest, decodeArpFrame, encodeArpFrame, gratuitousReply } from '../wire/arp.ts'
 import { Reflex } from './driver.ts'
 import type { Vip } from './machine.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from './nics.ts'
@@ -199,4 +199,47 @@ test('after close nothing happens any more', () => {
   pair.clock.advance(5000)
   assert.deepEqual(pair.ask(), [])
   assert.equal(pair.segment.frames.length, before)
+})
+
+test('a node without an address counts as dead, and once it has one its heartbeats decide', () => {
+  const pair = new Pair()
+  pair.clock.advance(400)
+  assert.deepEqual(pair.owners(VIP4), ['a'])
+  pair.node('a').close()
+  pair.node('b').command({ type: 'peers', peers: [], unreachable: ['a'], self: IPS.b })
+  assert.deepEqual(pair.ask(), [MACS.b])
+  pair.node('b').command({ type: 'peers', peers: [{ name: 'a', ip: IPS.a }], unreachable: [], self: IPS.b })
+  pair.clock.advance(1000)
+  assert.deepEqual(pair.ask(), [MACS.b])
+})
+
+test('counters are reported for the addresses where something happened', () => {
+  const pair = new Pair()
+  pair.clock.advance(6000)
+  const counted = () => {
+    pair.node('a').command({ type: 'count' })
+    const report = pair.reports.map(each => each.report).findLast(each => each.type === 'counters')
+    assert.ok(report?.type === 'counters')
+    return report.counters.addresses.map(each => `${each.ip} ${each.requests}`)
+  }
+  assert.equal(counted().length, 2)
+  assert.deepEqual(counted(), [])
+  pair.ask()
+  assert.deepEqual(counted(), [`${VIP4} 1`])
+})
+
+test('an owner whose address is claimed by a stranger says so again, without waiting for anything else', () => {
+  const pair = new Pair()
+  pair.clock.advance(10_000)
+  const stranger = parseMac('00:00:5e:00:53:66')
+  assert.ok(stranger !== undefined)
+  const before = pair.segment.frames.length
+  pair.segment.inject(encodeArpFrame(gratuitousReply(stranger, VIP4 as never)))
+  pair.clock.advance(6000)
+  const said = pair.segment.frames
+    .slice(before)
+    .filter(({ frame }) => frame[12] === 8 && frame[13] === 6)
+    .map(({ frame }) => decodeArpFrame(frame).arp)
+  assert.equal(said.length, 10, 'five rounds of two forms')
+  assert.ok(said.every(arp => arp.senderMac === MACS.a && arp.senderIp === VIP4))
 })

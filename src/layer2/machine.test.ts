@@ -365,3 +365,99 @@ test('whatever happens, ownership follows the claims and the nodes that are down
     }),
   )
 })
+
+for (const [what, sender] of [
+  ['everybody', 'ff:ff:ff:ff:ff:ff'],
+  ['a group', '01:00:5e:00:00:01'],
+  ['nobody', '00:00:00:00:00:00'],
+] as const) {
+  test(`an asker that claims the MAC of ${what} gets no answer`, () => {
+    const m = machine([vip(V4), vip(V6)])
+    const asked = arpRequest(CLIENT, V4)
+    const arp = encodeArpFrame({ ...asked, arp: { ...asked.arp, senderMac: mac(sender) } })
+    const nd = neighborSolicitation(CLIENT6, V6)
+    const solicitation = encodeNdFrame({
+      ...nd,
+      nd: { ...nd.nd, options: [{ type: 'source-link-address', mac: mac(sender) }] },
+    })
+    for (const bytes of [arp, solicitation]) {
+      assert.deepEqual(frame(m, bytes), [{ type: 'dropped', why: 'asker-not-unicast' }])
+    }
+  })
+}
+
+test('a foreign claim of an address is contradicted by who goes first, no more often than the rounds of L-24', () => {
+  const m = machine([vip(V4)])
+  for (let now = 0; now < 20_000; now += 100) step(m, { type: 'tick', now })
+  const claim = encodeArpFrame(gratuitousReply(OTHER, V4))
+  let rounds = 0
+  for (let now = 20_000; now < 31_000; now += 10) {
+    const heard = step(m, { type: 'frame', interfaceIndex: ETH0.index, frame: claim, now })
+    rounds += sent([...heard, ...step(m, { type: 'tick', now })]).length / 2
+  }
+  assert.equal(rounds, 10)
+})
+
+test('a foreign claim is believed by a node that stands in, and our own frames are no claim', () => {
+  const m = machine([vip(V4, { ahead: ['b'] })], [ETH0, ETH1])
+  step(m, { type: 'peer', node: 'b', down: true, now: 0 })
+  for (let now = 0; now < 20_000; now += 100) step(m, { type: 'tick', now })
+  assert.deepEqual(sent(frame(m, encodeArpFrame(gratuitousReply(OTHER, V4)))), [])
+  const first = machine([vip(V4)], [ETH0, ETH1])
+  for (let now = 0; now < 20_000; now += 100) step(first, { type: 'tick', now })
+  // Two interfaces on one segment hear each other.
+  assert.deepEqual(sent(frame(first, encodeArpFrame(gratuitousReply(ETH1.mac, V4)))), [])
+})
+
+test('ten thousand takeovers are owned at once and announced in steps, each exactly once', () => {
+  const vips = Array.from({ length: 10_000 }, (_, i) =>
+    vip(ipv4(`10.0.${i >> 8}.${i & 255}`), { ahead: ['b'] }),
+  )
+  const m = machine(vips)
+  const effects = step(m, { type: 'peer', node: 'b', down: true, now: 0 })
+  assert.equal(ownership(effects).length, 10_000)
+  let steps = 1
+  let frames = sent(effects)
+  const announced = frames.map(each => decodeArpFrame(each.frame).arp.senderIp)
+  while (nextDeadline(m) <= 0) {
+    frames = sent(step(m, { type: 'tick', now: 0 }))
+    assert.ok(frames.length <= 512)
+    announced.push(...frames.map(each => decodeArpFrame(each.frame).arp.senderIp))
+    steps++
+  }
+  assert.equal(new Set(announced).size, 10_000)
+  assert.equal(announced.length, 20_000)
+  assert.equal(steps, Math.ceil(10_000 / 256))
+})
+
+test('L-26: only Services whose claim wins are told, and told anew when that changes', () => {
+  const claims: Claim[] = [
+    { service: 'default/a', ahead: [], truncated: false, interfaces: 'all' },
+    { service: 'default/b', ahead: ['b'], truncated: false, interfaces: 'all' },
+  ]
+  const m = createLayer2()
+  step(m, { type: 'nics', nics: [ETH0], now: 0 })
+  const told = (effects: readonly Effect[]) =>
+    effects.flatMap(effect => (effect.type === 'owned' ? [effect.services.join()] : []))
+  assert.deepEqual(told(step(m, { type: 'plan', set: [{ ip: V4, claims }], remove: [], now: 0 })), [
+    'default/a',
+  ])
+  assert.deepEqual(told(step(m, { type: 'peer', node: 'b', down: true, now: 1 })), ['default/a,default/b'])
+  assert.deepEqual(told(step(m, { type: 'peer', node: 'b', down: false, now: 2 })), ['default/a'])
+})
+
+test('an interface that is renamed out of the claim leaves the group', () => {
+  const m = machine([vip(V6, { interfaces: ['eth0'] })])
+  const effects = step(m, { type: 'nics', nics: [{ ...ETH0, name: 'lan0' }], now: 1 })
+  assert.deepEqual(effects, [{ type: 'leave', interfaceIndex: ETH0.index, ip: V6 }])
+  assert.deepEqual(frame(m, SOLICIT), [{ type: 'dropped', why: 'not-on-this-interface' }])
+})
+
+test('back after an absence: every address of ours is announced again', () => {
+  const m = machine([vip(V4), vip(V6, { ahead: ['b'] })])
+  const frames = sent(step(m, { type: 'back', now: 60_000 }))
+  assert.deepEqual(
+    frames.map(each => decodeArpFrame(each.frame).arp.senderIp),
+    [V4, V4],
+  )
+})

@@ -266,3 +266,127 @@ test('with 5 % loss no node is taken for dead in a minute', () => {
     assert.deepEqual(network.changes, [], `seed ${seed}`)
   }
 })
+
+test('a node that appears while we run counts as dead until it is heard: nobody gives anything up for it', () => {
+  const m = createMembership({ self: 'a', epoch: 1000, intervalMs: INTERVAL, deadAfterMs: DEAD_AFTER })
+  const [b, c] = everybody('a')
+  assert.ok(b !== undefined && c !== undefined)
+  step(m, { type: 'peers', peers: [b], now: 0 })
+  step(m, { type: 'key', key: KEY, now: 0 })
+  const effects = step(m, { type: 'peers', peers: [b, c], now: 100 })
+  assert.deepEqual(
+    effects.map(effect => effect.type === 'peer-changed' && [effect.node, effect.to]),
+    [['c', 'dead']],
+  )
+  assert.deepEqual(
+    [...m.peers.values()].map(peer => `${peer.name}:${peer.status}`),
+    ['b:presumed', 'c:dead'],
+  )
+})
+
+test('nothing expires before a key is known, and the waiting begins with it', () => {
+  const m = createMembership({ self: 'a', epoch: 1000, intervalMs: INTERVAL, deadAfterMs: DEAD_AFTER })
+  const changesAt = (now: number) =>
+    step(m, { type: 'tick', now }).filter(effect => effect.type === 'peer-changed').length
+  step(m, { type: 'peers', peers: everybody('a'), now: 0 })
+  for (let now = 0; now <= 1000; now += INTERVAL) assert.equal(changesAt(now), 0)
+  step(m, { type: 'key', key: KEY, now: 1000 })
+  for (let now = 1050; now < 1250; now += INTERVAL) assert.equal(changesAt(now), 0)
+  assert.equal(changesAt(1250), 2)
+})
+
+test('a new key reaches one node long after the other, and nobody is taken for dead', () => {
+  const network = threeNodes()
+  const key = new Uint8Array(32).fill(9)
+  network.changes.length = 0
+  for (const name of ['a', 'b', 'c']) {
+    const m = network.nodes.get(name)
+    assert.ok(m !== undefined)
+    network.perform(name, step(m, { type: 'key', key, now: network.now }))
+    network.run(2000)
+  }
+  assert.deepEqual(network.changes, [])
+  // Each has shown the new key by now: the old one is good for nobody any more.
+  const a = network.nodes.get('a')
+  assert.ok(a !== undefined)
+  const forged = encodeHeartbeat(
+    { kind: 'leaving', sender: 'b', recipient: 'a', epoch: 9e12, counter: 1, heardEpoch: a.epoch },
+    KEY,
+  )
+  const effects = step(a, { type: 'datagram', payload: forged, now: network.now })
+  assert.deepEqual(effects, [{ type: 'dropped', why: 'not-authentic' }])
+})
+
+test('the old key of a node that never shows the new one is good for ten minutes', () => {
+  const m = machine('a')
+  step(m, { type: 'key', key: new Uint8Array(32).fill(9), now: 0 })
+  const beat = (counter: number) =>
+    encodeHeartbeat(
+      { kind: 'alive', sender: 'b', recipient: 'a', epoch: 5, counter, heardEpoch: m.epoch },
+      KEY,
+    )
+  const heard = (counter: number, now: number) =>
+    step(m, { type: 'datagram', payload: beat(counter), now }).some(effect => effect.type === 'dropped')
+  assert.equal(heard(1, 599_999), false)
+  assert.equal(heard(2, 600_000), true)
+})
+
+test('recordings of a node stay old when its Node is deleted and made again', () => {
+  const network = threeNodes()
+  network.nodes.delete('c')
+  const a = network.nodes.get('a')
+  assert.ok(a !== undefined)
+  const recording = network.recorded.splice(0)
+  network.run(400)
+  step(a, { type: 'peers', peers: everybody('a').filter(peer => peer.name !== 'c'), now: network.now })
+  step(a, { type: 'peers', peers: everybody('a'), now: network.now })
+  for (const { to, payload } of recording) {
+    if (to === 'a') network.perform('a', step(a, { type: 'datagram', payload, now: network.now }))
+  }
+  assert.equal(network.view('a'), 'b:alive c:dead')
+})
+
+test('each peer is told three times that we leave, whenever its turn is', () => {
+  const network = threeNodes()
+  const a = network.nodes.get('a')
+  const [b] = everybody('a')
+  assert.ok(a !== undefined && b !== undefined)
+  // Out of step with one another.
+  for (const [i, peer] of [...a.peers.values()].entries()) peer.nextSendAt = network.now + 7 * i
+  network.recorded.length = 0
+  network.perform('a', step(a, { type: 'leave', now: network.now }))
+  network.run(1000)
+  for (const name of ['b', 'c']) {
+    const told = network.recorded
+      .filter(each => each.to === name)
+      .map(each => decodeHeartbeat(each.payload, KEY))
+      .filter(beat => beat.sender === 'a')
+    assert.deepEqual(
+      told.map(beat => beat.kind),
+      ['leaving', 'leaving', 'leaving'],
+      name,
+    )
+  }
+})
+
+test('who was away long enough to be taken for dead gives up what it stood in for', () => {
+  const m = machine('a')
+  for (let now = 0; now <= 300; now += INTERVAL) step(m, { type: 'tick', now })
+  assert.equal(m.peers.get('b')?.status, 'dead')
+  const effects = step(m, { type: 'tick', now: 5000 })
+  assert.deepEqual(
+    effects.filter(effect => effect.type === 'peer-changed').map(({ node, to }) => `${node}:${to}`),
+    ['b:presumed', 'c:presumed'],
+  )
+  assert.ok(effects.some(effect => effect.type === 'was-away' && effect.missed))
+})
+
+test('a first peer after a long time alone is no absence', () => {
+  const m = createMembership({ self: 'a', epoch: 1, intervalMs: INTERVAL, deadAfterMs: DEAD_AFTER })
+  step(m, { type: 'peers', peers: [], now: 0 })
+  step(m, { type: 'key', key: KEY, now: 0 })
+  step(m, { type: 'tick', now: 1 })
+  step(m, { type: 'peers', peers: everybody('a'), now: 3_600_000 })
+  const effects = step(m, { type: 'tick', now: 3_600_000 })
+  assert.ok(effects.every(effect => effect.type !== 'was-away'))
+})
