@@ -70,7 +70,11 @@ export type Cluster = {
 }
 
 /** Calls `use` with the cluster that the options name; its connection ends with the call. */
-export async function withCluster<T>(options: InputOptions, io: Io, use: (cluster: Cluster) => Promise<T>): Promise<T> {
+export async function withCluster<T>(
+  options: InputOptions,
+  io: Io,
+  use: (cluster: Cluster) => Promise<T>,
+): Promise<T> {
   if (options.file.length > 0) {
     const objects = manifestsAsObjects(await readManifests(options.file), options.namespace, io)
     return await use({ objects, kube: undefined })
@@ -94,7 +98,11 @@ export async function withCluster<T>(options: InputOptions, io: Io, use: (cluste
 }
 
 /** What the API server would hold had these manifests been applied to an empty cluster. */
-function manifestsAsObjects(manifests: readonly KubeObject[], namespace: string, io: Io): readonly KubeObject[] {
+function manifestsAsObjects(
+  manifests: readonly KubeObject[],
+  namespace: string,
+  io: Io,
+): readonly KubeObject[] {
   for (const { kind, metadata, ...object } of manifests) {
     const elsewhere = metadata.namespace !== undefined && metadata.namespace !== namespace
     if (groupOf(object) === 'metallb.io' && elsewhere) {

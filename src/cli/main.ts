@@ -22,6 +22,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     program.addCommand(validateCommand())
     const { planCommand } = await import('./plan.ts')
     program.addCommand(planCommand())
+    const { explainCommand } = await import('./explain.ts')
+    program.addCommand(explainCommand())
   }
   for (const command of program.commands) inheritSettings(command)
   try {

@@ -1,7 +1,7 @@
 import type { PlanChangeJson } from '../api/plan.ts'
 import type { Problem } from '../config/model.ts'
-import type { ClusterPlan, NodeBgpReason, ServicePlan } from '../plan/cluster-plan.ts'
-import { BGP_SENTENCES, ELECTION_REASONS, MOVE_REASONS } from '../plan/reasons.ts'
+import type { ClusterPlan, ServicePlan } from '../plan/cluster-plan.ts'
+import { BGP_SENTENCES, candidateReason, ELECTION_REASONS, MOVE_REASONS } from '../plan/reasons.ts'
 import { listed, table } from './table.ts'
 
 /** A plan for people: what everybody gets, then why some get less, then what the routers are told. */
@@ -77,10 +77,11 @@ function notesText(plan: ClusterPlan): string[] {
 }
 
 function silence(planned: ServicePlan): string {
-  const { reason, candidates } = planned.election
+  const { election } = planned
+  const { reason, candidates } = election
   const ways: string[] = []
   if (!concernsBgp(planned) || reason !== 'noMatchingAdvertisement') {
-    const refused = candidates.map(each => [each.node, each.reason && ELECTION_REASONS[each.reason]] as const)
+    const refused = candidates.map(({ node }) => [node, candidateReason(election, node)] as const)
     ways.push(
       reason === 'noCandidates' && refused.length > 0
         ? grouped(refused, candidates.length)
@@ -88,24 +89,30 @@ function silence(planned: ServicePlan): string {
     )
   }
   if (concernsBgp(planned)) {
-    const refused = [...planned.bgp].map(([node, each]) => [node, each.reason && BGP_SENTENCES[each.reason]] as const)
+    const refused = [...planned.bgp].map(
+      ([node, each]) => [node, each.reason && BGP_SENTENCES[each.reason]] as const,
+    )
     ways.push(`by BGP, ${grouped(refused, planned.bgp.size)}`)
   }
   return ways.join('; ')
 }
 
 /** `node1: it is down; node2 and node3: ...`. */
-export function grouped(
-  refused: readonly (readonly [node: string, why: string | null])[],
-  all: number,
-): string {
-  const byReason = new Map<string, string[]>()
-  for (const [node, why] of refused) {
-    if (why !== null) byReason.set(why, [...(byReason.get(why) ?? []), node])
-  }
-  return [...byReason]
+function grouped(refused: readonly (readonly [node: string, why: string | null])[], all: number): string {
+  return [...namesByReason(refused)]
     .map(([why, nodes]) => `${nodes.length === all && all > 1 ? 'every node' : listed(nodes)}: ${why}`)
     .join('; ')
+}
+
+/** Who was refused for each reason, in the order in which the reasons appear. */
+export function namesByReason(
+  refused: readonly (readonly [name: string, why: string | null])[],
+): ReadonlyMap<string, readonly string[]> {
+  const names = new Map<string, string[]>()
+  for (const [name, why] of refused) {
+    if (why !== null) names.set(why, [...(names.get(why) ?? []), name])
+  }
+  return names
 }
 
 function routesText({ sessions }: ClusterPlan): string | undefined {
@@ -134,13 +141,9 @@ function silentText(plan: ClusterPlan): string | undefined {
     const { service, bgp } = planned
     // Services that BGP is not meant for are no news.
     if (!concernsBgp(planned)) continue
-    const byReason = new Map<NodeBgpReason, string[]>()
-    for (const [node, { reason }] of bgp) {
-      if (reason !== null) byReason.set(reason, [...(byReason.get(reason) ?? []), node])
-    }
-    for (const [reason, nodes] of byReason) {
-      const which = nodes.length === plan.nodes.size ? 'every node' : nodes.join(',')
-      rows.push([service.key, which, BGP_SENTENCES[reason]])
+    const refused = [...bgp].map(([node, { reason }]) => [node, reason && BGP_SENTENCES[reason]] as const)
+    for (const [why, nodes] of namesByReason(refused)) {
+      rows.push([service.key, nodes.length === bgp.size ? 'every node' : nodes.join(','), why])
     }
   }
   return rows.length === 0 ? undefined : table(['NOT TOLD BY BGP', 'NODES', 'WHY'], rows)

@@ -8,10 +8,10 @@ import {
   collect,
   downOption,
   fileOption,
-  type Io,
-  ignoreExcludeOption,
   InputError,
   type InputOptions,
+  type Io,
+  ignoreExcludeOption,
   PROCESS_IO,
   snapshotFrom,
   withCluster,
@@ -28,7 +28,9 @@ export type PlanOptions = InputOptions & {
 /** `lodestone plan`: what the running system does with a cluster, or would do after a change. */
 export function planCommand(): Command {
   return new Command('plan')
-    .description('show who gets which address, who answers for it and what routers are told, or what a change moves')
+    .description(
+      'show who gets which address, who answers for it and what routers are told, or what a change moves',
+    )
     .addOption(fileOption())
     .addOption(
       new Option(
@@ -61,7 +63,8 @@ export async function plan(options: PlanOptions, io: Io): Promise<number> {
       if (text !== '') io.out(text)
       return before.refused ? 1 : 0
     }
-    if (before.refused) io.err(`Before the change the configuration is refused:\n${problemsText(before.problems)}`)
+    if (before.refused)
+      io.err(`Before the change the configuration is refused:\n${problemsText(before.problems)}`)
     const next = await changed(settled(objects, before), options.change, options.namespace, io)
     const after = planCluster(snapshotFrom(next, options), before.config)
     if (after.problems.length > 0) io.err(problemsText(after.problems))

@@ -11,9 +11,9 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join('\n')
 }
 
-/** `node1, node2 and node3`. */
-export function listed(items: readonly string[], last: 'and' | 'or' = 'and'): string {
-  const [end, ...others] = [...items].reverse()
-  if (end === undefined) return 'none'
-  return others.length === 0 ? end : `${others.reverse().join(', ')} ${last} ${end}`
+/** `node1, node2 and node3`; `none` of nothing. */
+export function listed(items: readonly string[]): string {
+  const others = items.slice(0, -1)
+  const end = items.at(-1) ?? 'none'
+  return others.length === 0 ? end : `${others.join(', ')} and ${end}`
 }

@@ -12,7 +12,7 @@ import {
   type Route,
   routesForPeer,
 } from '../bgp/routes.ts'
-import { type EndpointSliceFacts, endpointNodes } from '../config/endpointslice.ts'
+import { type EndpointNodes, type EndpointSliceFacts, endpointNodes } from '../config/endpointslice.ts'
 import type { BgpPeer, Config, Pool, Problem } from '../config/model.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import { compareText } from '../config/selectors.ts'
@@ -45,6 +45,7 @@ export type ServicePlan = {
   readonly service: ServiceFacts
   readonly decision: Decision
   readonly pool: Pool | undefined
+  readonly endpoints: EndpointNodes
   readonly election: Election
   /** For each node; empty when there is no address to announce. */
   readonly bgp: ReadonlyMap<string, NodeBgp>
@@ -139,20 +140,21 @@ class ServicePlanner {
     const service = settledFacts(facts, decision)
     const slices = this.#slices.get(service.key) ?? []
     const pool = decision.pool === null ? undefined : this.#pools.get(decision.pool)
+    const endpoints = endpointNodes(slices)
     const election = elect(
       {
         service,
         ips,
         advertisements: pool === undefined ? [] : advertisementsOfPool(this.#config, pool.name),
         nodes: this.#nodes,
-        endpoints: endpointNodes(slices),
+        endpoints,
         ignoreExcludeLabel: this.#snapshot.ignoreExcludeLabel,
         alive: this.#alive,
       },
       this.#order,
     )
     const bgp = pool === undefined ? new Map<string, NodeBgp>() : this.#bgp(service, ips, pool, slices)
-    return { service, decision, pool, election, bgp }
+    return { service, decision, pool, endpoints, election, bgp }
   }
 
   #bgp(

@@ -160,6 +160,11 @@ export function withClusterIps(object: KubeObject, families: readonly Family[]):
 
 const ASSUMED: Readonly<Record<Family, Ip>> = { IPv4: '192.0.2.0' as Ip, IPv6: '2001:db8::' as Ip }
 
+/** It stands for a cluster IP that nobody has chosen yet. */
+export function isAssumed(ip: Ip): boolean {
+  return Object.values(ASSUMED).includes(ip)
+}
+
 function hasClusterIps(spec: Readonly<Record<string, unknown>>): boolean {
   return spec['clusterIPs'] !== undefined || spec['clusterIP'] !== undefined
 }

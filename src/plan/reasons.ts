@@ -1,6 +1,6 @@
 import type { Considered } from '../allocator/decision.ts'
 import type { PlanChangeJson } from '../api/plan.ts'
-import type { NotEligibleReason } from '../layer2/election.ts'
+import type { Election, NotEligibleReason } from '../layer2/election.ts'
 import type { NodeBgpReason } from './cluster-plan.ts'
 
 /** The codes of a plan as sentences for people. Each says what is so; none names the Service or the node, which stand before it. */
@@ -18,18 +18,27 @@ export const POOL_REASONS: Readonly<Record<Considered['result'], string>> = {
   refused: 'was asked for, and refused',
 }
 
-/** Why a node is no candidate at layer 2, or nobody is. */
+/** Why nobody answers for a Service at layer 2, or why a node is no candidate. */
 export const ELECTION_REASONS: Readonly<Record<NotEligibleReason, string>> = {
   noIPAllocated: 'the Service has no address',
-  noMatchingAdvertisement: 'no L2Advertisement of the pool matches the Service and the node',
+  noMatchingAdvertisement: 'no L2Advertisement of the pool matches the Service',
   sharedIPWithServiceSelector:
     'the Service may share its address, and an L2Advertisement that matches it selects Services: drop one of the two',
   noEndpoints: 'no endpoint of the Service can serve',
-  noCandidates: 'no node may answer',
+  noCandidates: 'every node is refused',
   notAlive: 'it is down',
   networkUnavailable: 'its condition NetworkUnavailable is true',
   excludedByLabel: 'it has the label node.kubernetes.io/exclude-from-external-load-balancers',
   noLocalEndpoints: 'externalTrafficPolicy is Local, and no endpoint there can serve',
+}
+
+/** Why this node is no candidate for this Service; null when it is one. */
+export function candidateReason(election: Election, node: string): string | null {
+  const reason = election.candidates.find(candidate => candidate.node === node)?.reason ?? null
+  if (reason === null) return null
+  return reason === 'noMatchingAdvertisement' && election.reason !== reason
+    ? 'no L2Advertisement that matches the Service includes the node'
+    : ELECTION_REASONS[reason]
 }
 
 /** Why a node tells no router of a Service. */
