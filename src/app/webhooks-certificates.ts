@@ -63,8 +63,10 @@ type Data = Readonly<Record<string, string>>
 /** A Secret's text, decoded. */
 type SecretState = { readonly resourceVersion: string; readonly data: Data }
 
-/** What clients are told to trust: PEM texts, one for each place. */
+/** Who calls us, and whom they are told to trust: PEM texts, one for each place. */
 type Target = { readonly object: KubeObject; readonly bundles: readonly string[] }
+
+const CONVERT_PATH = '/convert'
 
 /**
  * Keeps the Secret with the authority and the serving certificate good, tells clients of the authority, and hands out what is to
@@ -211,8 +213,21 @@ export class CertificateKeeper {
   #targets(): (readonly [Resource, Target])[] {
     return [
       ...[...this.#configurations.items.values()].map(target => [CONFIGURATIONS, target] as const),
-      ...[...this.#definitions.items.values()].map(target => [DEFINITIONS, target] as const),
+      ...[...this.#definitions.items.values()]
+        // Our own definition says nothing of webhooks: with them installed, its versions are converted by them.
+        .filter(({ object }) => object['converts'] === true || this.#configurations.items.size > 0)
+        .map(target => [DEFINITIONS, target] as const),
     ]
+  }
+
+  #conversion(definition: KubeObject, caBundle: string): object {
+    if (definition['converts'] === true) return { webhook: { clientConfig: { caBundle } } }
+    const { namespace, serviceName: name } = this.#options
+    const service = { namespace, name, path: CONVERT_PATH, port: 443 }
+    return {
+      strategy: 'Webhook',
+      webhook: { conversionReviewVersions: ['v1'], clientConfig: { service, caBundle } },
+    }
   }
 
   async #publish(bundle: string): Promise<void> {
@@ -224,7 +239,7 @@ export class CertificateKeeper {
       const change =
         resource === CONFIGURATIONS
           ? { webhooks: itemsOf(object['webhooks']).map(webhook => withBundle(webhook, caBundle)) }
-          : { spec: { conversion: { webhook: { clientConfig: { caBundle } } } } }
+          : { spec: { conversion: this.#conversion(object, caBundle) } }
       try {
         await this.#kube.patch(
           resource,
@@ -338,13 +353,13 @@ function configurationTarget({ metadata, webhooks }: KubeObject): Target {
   }
 }
 
-/** One without a conversion webhook has no place for a bundle. */
 function definitionTarget({ metadata, spec }: KubeObject): Target {
   const { name, resourceVersion } = metadata
   const conversion = fieldsOf(fieldsOf(spec)['conversion'])
+  const converts = conversion['strategy'] === 'Webhook'
   return {
-    object: { metadata: { name, ...(resourceVersion === undefined ? {} : { resourceVersion }) } },
-    bundles: conversion['strategy'] === 'Webhook' ? [bundleOf(conversion['webhook'])] : [],
+    object: { metadata: { name, ...(resourceVersion === undefined ? {} : { resourceVersion }) }, converts },
+    bundles: [converts ? bundleOf(conversion['webhook']) : ''],
   }
 }
 

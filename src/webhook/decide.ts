@@ -47,9 +47,9 @@ export function decide(
   }
   if (object === undefined || operation === 'CONNECT') return ALLOWED
   if (namespace !== ownNamespace) {
-    const where = `only objects in namespace ${ownNamespace} are used, not in ${namespace}`
+    const where = `only objects in the namespace ${ownNamespace} are read, and this one is in ${namespace}`
     return operation === 'CREATE'
-      ? { allowed: false, message: `${kind} ${shownName(object)}: ${where}`, warnings: [] }
+      ? { allowed: false, message: where, warnings: [] }
       : { ...ALLOWED, warnings: [where] }
   }
   // Nobody must be kept from taking a finalizer off a broken object, or from annotating it.
