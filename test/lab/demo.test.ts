@@ -61,10 +61,7 @@ test('the demo proves what it shows, in plain text and as JSON', async () => {
   const report = JSON.parse(readFileSync(file, 'utf8')) as DemoReport
   assert.deepEqual(report.problems, [])
   assert.equal(stdout.trimEnd().split('\n').at(-1), report.summary)
-  assert.match(
-    report.summary,
-    /^proven: 4 addresses of 2 Services answered 80 of 80 requests; after 6 kills /,
-  )
+  assert.match(report.summary, /^proven: 4 addresses of 2 Services answered 80 of 80 requests; 6 kills, /)
   assert.ok(report.durationMs > 0)
   assert.ok(Number.isFinite(Date.parse(report.startedAt)))
   assert.deepEqual(

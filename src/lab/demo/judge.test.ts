@@ -37,9 +37,9 @@ test('where all holds there is no problem, and the proof has the numbers', () =>
   assert.deepEqual(judge(GOOD), [])
   assert.equal(
     proof({ ...GOOD, durationMs: 31_449 }),
-    'proven: 4 addresses of 2 Services answered 80 of 80 requests; after 6 kills another node took over each time, with an ' +
-      'outage of at most 251 ms (link cut) and 0 ms (SIGKILL), limit 1000 ms; orderly drains lost 0 of 2400 probes; ' +
-      'every address returned to its first owner; 31.4 s in total',
+    'proven: 4 addresses of 2 Services answered 80 of 80 requests; 6 kills, and another node took over each time: outage at ' +
+      'most 251 ms after a link cut, 0 ms after SIGKILL (limit 1000 ms), 0 of 2400 probes lost in orderly drains; ' +
+      'every address returned to its first owner; 31.4 s',
   )
 })
 

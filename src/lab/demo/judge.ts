@@ -100,8 +100,8 @@ export function proof(seen: Pick<DemoReport, 'services' | 'failovers' | 'duratio
   const sent = drained.reduce((sum, each) => sum + each.sent, 0)
   return (
     `proven: ${addresses.length} addresses of ${seen.services.length} Services answered ${requests} of ${requests} requests; ` +
-    `after ${seen.failovers.length} kills another node took over each time, with an outage of at most ${worst('link')} ms ` +
-    `(link cut) and ${worst('process')} ms (SIGKILL), limit ${OUTAGE_LIMIT_MS} ms; orderly drains lost 0 of ${sent} probes; ` +
-    `every address returned to its first owner; ${(seen.durationMs / 1000).toFixed(1)} s in total`
+    `${seen.failovers.length} kills, and another node took over each time: outage at most ${worst('link')} ms after a link cut, ` +
+    `${worst('process')} ms after SIGKILL (limit ${OUTAGE_LIMIT_MS} ms), 0 of ${sent} probes lost in orderly drains; ` +
+    `every address returned to its first owner; ${(seen.durationMs / 1000).toFixed(1)} s`
   )
 }

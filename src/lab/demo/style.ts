@@ -24,7 +24,8 @@ export function styleOf(
     colour: terminal && (env['NO_COLOR'] ?? '') === '',
     // The console of Linux has a small font, and a locale of C says that there is only ASCII.
     unicode: terminal && env['TERM'] !== 'linux' && !/^(?:C|POSIX)$/.test(locale),
-    columns: (terminal ? stream.columns : undefined) ?? COLUMNS,
+    // A terminal that does not know its size says 0.
+    columns: (terminal && stream.columns) || COLUMNS,
   }
 }
 
