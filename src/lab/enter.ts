@@ -25,6 +25,8 @@ export function enterCommand(state: LabState, host: string, argv: readonly strin
     // In there, the owner is root already: nsenter needs not become it, and may not.
     ...(state.userNamespace ? ['--user', '--preserve-credentials'] : []),
     '--mount',
+    // Where the lab was started in a changed root, the mount namespace's own root is another one.
+    '--root',
     '--net',
     `--pid=/proc/${inner.pid}/ns/pid_for_children`,
     '--',

@@ -10,14 +10,16 @@ export type NeighbourView = {
 export async function openNeighbourView(lab: Lab, nodes: readonly string[]): Promise<NeighbourView> {
   const nodeOf = new Map<string, string>()
   for (const node of nodes) {
-    const { stdout } = await lab.exec(node, ['ip', '-j', 'link', 'show', 'dev', 'eth0'])
+    const { code, stdout, stderr } = await lab.exec(node, ['ip', '-j', 'link', 'show', 'dev', 'eth0'])
+    if (code !== 0) throw new Error(`the interface of ${node} cannot be read: ${stderr.trim()}`)
     for (const link of JSON.parse(stdout) as { address?: string }[]) {
       if (link.address !== undefined) nodeOf.set(link.address, node)
     }
   }
   return {
     async ownersSeenBy(client) {
-      const { stdout } = await lab.exec(client, ['ip', '-j', 'neigh', 'show', 'dev', 'eth0'])
+      const { code, stdout, stderr } = await lab.exec(client, ['ip', '-j', 'neigh', 'show', 'dev', 'eth0'])
+      if (code !== 0) throw new Error(`the neighbours of ${client} cannot be read: ${stderr.trim()}`)
       const seen = new Map<Ip, string>()
       for (const { dst, lladdr } of JSON.parse(stdout) as { dst: string; lladdr?: string }[]) {
         const ip = parseIp(dst)
