@@ -59,6 +59,7 @@ class Rig {
   readonly speaker: Speaker
   #listener: (report: ReflexReport) => void = () => {}
   running: Promise<void> | undefined
+  failPlans = false
 
   constructor() {
     for (const name of ['default', NAMESPACE]) this.kube.seed(RESOURCES.namespaces, { metadata: { name } })
@@ -86,6 +87,7 @@ class Rig {
         log: this.log,
         reflex: {
           post: command => {
+            if (this.failPlans && command.type === 'plan') throw new Error('no plans today')
             this.commands.push(command)
             if (command.type === 'drain') queueMicrotask(() => this.report({ type: 'drained' }))
           },
@@ -286,4 +288,133 @@ test('a stop drains: the reflex thread hands over before the process leaves', as
   await rig.end()
   assert.deepEqual(rig.commands.at(-1), { type: 'drain', patienceMs: 50 })
   assert.equal(rig.speaker.ready, false)
+})
+
+test('the others hear us only once we answer: the plan goes to the reflex thread before the key', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the key', () => rig.commands.some(command => command.type === 'key'))
+  assert.deepEqual(
+    rig.commands.map(command => command.type),
+    ['peers', 'plan', 'key'],
+  )
+  await rig.end()
+})
+
+test('with a configuration that was never valid it stays silent: others keep what they announce', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.ipAddressPools, {
+    metadata: { name: 'broken', namespace: NAMESPACE },
+    spec: { addresses: ['nonsense'] },
+  })
+  rig.start()
+  await waitFor('the complaint', () => rig.log.lines.some(line => line.event === 'config-invalid'))
+  assert.ok(rig.commands.every(command => command.type === 'peers'))
+  rig.kube.remove(RESOURCES.ipAddressPools, { namespace: NAMESPACE, name: 'broken' })
+  await waitFor('the key', () => rig.commands.some(command => command.type === 'key'))
+  await rig.end()
+})
+
+test('peers: the family that we have too; a node without an address is unreachable', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.nodes, node('node1', '2001:db8::11'))
+  const addresses = ['192.0.2.12', '2001:db8::12'].map(address => ({ type: 'InternalIP', address }))
+  rig.kube.seed(RESOURCES.nodes, { metadata: { name: 'node2' }, status: { addresses } })
+  rig.kube.seed(RESOURCES.nodes, { metadata: { name: 'node3' }, status: {} })
+  rig.start()
+  await waitFor('the peers', () => rig.commands.some(command => command.type === 'peers'))
+  assert.deepEqual(rig.commands[0], {
+    type: 'peers',
+    self: '2001:db8::11',
+    unreachable: ['node3'],
+    peers: [{ name: 'node2', ip: '2001:db8::12' }],
+  })
+  await rig.end()
+})
+
+test('what changes nothing for the election is no new plan', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the key', () => rig.commands.some(command => command.type === 'key'))
+  const before = rig.commands.length
+  const endpoints = [{ addresses: ['10.244.9.9'], nodeName: 'node2', conditions: { ready: true } }]
+  rig.kube.seed(RESOURCES.endpointSlices, { ...slice('web', 'node2'), endpoints })
+  rig.kube.seed(RESOURCES.ipAddressPools, {
+    metadata: { name: 'lan', namespace: NAMESPACE },
+    spec: { addresses: ['192.0.2.100-192.0.2.199'] },
+    status: { assignedIPv4: 7 },
+  })
+  rig.kube.seed(RESOURCES.nodes, { ...node('node2', '192.0.2.12'), spec: { podCIDR: '10.244.2.0/24' } })
+  // Comes after all of those, so they were looked at when it is there.
+  rig.kube.seed(RESOURCES.services, service('other', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('other', 'node2'))
+  await waitFor('the other plan', () => rig.planned(LAST) !== 'none')
+  const more = rig.commands
+    .slice(before)
+    .map(command => (command.type === 'plan' ? command.set.map(vip => vip.ip) : command.type))
+  assert.deepEqual(more, [[LAST]])
+  await rig.end()
+})
+
+test('a second Service on an owned address gets its own metric, Event and status object', async () => {
+  const rig = new Rig()
+  rig.secret()
+  for (const name of ['web', 'dns']) {
+    rig.kube.seed(RESOURCES.services, service(name, VIP))
+    rig.kube.seed(RESOURCES.endpointSlices, slice(name, 'node2'))
+  }
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  const objects = () => rig.kube.objects(RESOURCES.serviceL2Statuses).length
+  rig.owned(VIP, true)
+  await waitFor('one', () => objects() === 1)
+  rig.owned(VIP, true, ['default/dns', 'default/web'])
+  await waitFor('two', () => objects() === 2)
+  assert.deepEqual(
+    rig.events.events.map(event => event.about.name),
+    ['web', 'dns'],
+  )
+  rig.owned(VIP, true, ['default/dns'])
+  await waitFor('one again', () => objects() === 1)
+  const series = [...rig.metrics.values.keys()].filter(name => name.startsWith('metallb_speaker_announced'))
+  assert.equal(series.length, 1)
+  assert.match(series[0] ?? '', /default\/dns/)
+  await rig.end()
+})
+
+test('a new cluster key goes to the reflex thread, the same one again does not', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.start()
+  const keys = () =>
+    rig.commands.flatMap(command => (command.type === 'key' ? [String(Buffer.from(command.key ?? []))] : []))
+  await waitFor('the key', () => keys().length === 1)
+  const secret = (key: string) => ({
+    metadata: { name: 'memberlist', namespace: NAMESPACE, labels: { written: 'again' } },
+    data: { secretkey: Buffer.from(key).toString('base64') },
+  })
+  rig.kube.seed(RESOURCES.secrets, secret('a cluster key'))
+  rig.kube.seed(RESOURCES.secrets, secret('another key'))
+  await waitFor('the other key', () => keys().length === 2)
+  assert.deepEqual(keys(), ['a cluster key', 'another key'])
+  await rig.end()
+})
+
+test('a plan that cannot be made ends the speaker with the reason', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  rig.failPlans = true
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  await assert.rejects(rig.running ?? Promise.resolve(), /no plans today/)
 })

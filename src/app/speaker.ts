@@ -8,13 +8,15 @@ import { serviceFromObject } from '../config/services.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
 import { Layer2Planner, VipTable } from '../layer2/plan.ts'
 import type { Because, OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
-import { type L2StatusFacts, l2StatusFromObject, l2StatusObject, planL2Statuses } from '../layer2/status.ts'
+import { l2StatusFromObject } from '../layer2/status.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventSink } from '../ports/events.ts'
-import { type Informer, type Kube, KubeError, type KubeObject, objectKey, RESOURCES } from '../ports/kube.ts'
+import { type Informer, type Kube, type KubeObject, RESOURCES } from '../ports/kube.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
 import { Coalesced } from './coalesced.ts'
+import { same } from './speaker-same.ts'
+import { SpeakerStatuses } from './speaker-statuses.ts'
 
 /** The reflex thread, seen from the main thread. */
 export interface ReflexLink {
@@ -63,10 +65,8 @@ export class Speaker {
   readonly #dirty = new Set<string>()
   readonly #pass: Coalesced
   readonly #statusPass: Coalesced
+  readonly #statuses: SpeakerStatuses
   readonly #informers
-  /** Status objects as this speaker wrote them, until the informer shows the same. */
-  readonly #written = new Map<string, L2StatusFacts>()
-  #pod: Promise<KubeObject | undefined> | undefined
   #config: Config | undefined
   #problems: readonly Problem[] = []
   #planner: Layer2Planner | undefined
@@ -99,6 +99,7 @@ export class Speaker {
         convert: clusterKeyOf,
       }),
     } as const
+    this.#statuses = new SpeakerStatuses(options, kube, this.#informers.statuses)
     this.#pass = new Coalesced(ports.clock, () => this.#plan(), {
       // A pass only computes: what fails once fails again.
       onError: error => this.#failed(error instanceof Error ? error : new Error(String(error))),
@@ -186,11 +187,7 @@ export class Speaker {
         if (!same(before, after)) this.#touchAll()
       })
     }
-    statuses.onChange(({ key, after }) => {
-      const written = this.#written.get(key)
-      if (after === undefined || same(after, written)) this.#written.delete(key)
-      this.#statusPass.request()
-    })
+    statuses.onChange(() => this.#statusPass.request())
     secret.onChange(({ after }) => this.#onKey(after))
   }
 
@@ -401,9 +398,6 @@ export class Speaker {
   }
 
   async #writeStatuses(): Promise<void> {
-    const { node } = this.#options
-    const { kube } = this.#ports
-    if (!this.#informers.statuses.synced) return
     const announced = new Map<string, readonly string[]>()
     for (const services of this.#owned.values()) {
       for (const service of services) {
@@ -411,65 +405,7 @@ export class Speaker {
         announced.set(service, interfaces === 'all' ? [] : interfaces)
       }
     }
-    const existing = new Map(this.#informers.statuses.items)
-    for (const [key, facts] of this.#written) existing.set(key, facts)
-    let failure: unknown
-    for (const action of planL2Statuses(node, announced, existing.values())) {
-      try {
-        if (action.type === 'delete') {
-          await kube.delete(RESOURCES.serviceL2Statuses, action.status)
-          this.#written.delete(objectKey(action.status))
-        } else await this.#createStatus(action.service, action.interfaces)
-      } catch (error) {
-        failure ??= error
-        // One object that is refused must not keep the others waiting; a server that is away refuses them all.
-        if (!(error instanceof KubeError) || error.transient) break
-      }
-    }
-    if (failure !== undefined) throw failure
-  }
-
-  async #createStatus(service: string, interfaces: readonly string[]): Promise<void> {
-    const { node, namespace } = this.#options
-    const { kube } = this.#ports
-    const pod = await this.#ownPod()
-    const { labels, ...content } = l2StatusObject(node, service, interfaces)
-    const created = await kube.create(RESOURCES.serviceL2Statuses, {
-      apiVersion: 'metallb.io/v1beta1',
-      kind: 'ServiceL2Status',
-      metadata: {
-        name: '',
-        generateName: 'l2-',
-        namespace,
-        labels,
-        ...(pod === undefined
-          ? {}
-          : {
-              ownerReferences: [
-                { apiVersion: 'v1', kind: 'Pod', name: pod.metadata.name, uid: pod.metadata.uid ?? '' },
-              ],
-            }),
-      },
-      spec: {},
-    })
-    const written = { ...created, ...content }
-    await kube.update(RESOURCES.serviceL2Statuses, written, { subresource: 'status' })
-    const facts = l2StatusFromObject(written)
-    const shown = this.#informers.statuses.items.get(objectKey(created.metadata))
-    if (!same(shown, facts)) this.#written.set(objectKey(created.metadata), facts)
-  }
-
-  /** Asked for once; again after a failure. */
-  async #ownPod(): Promise<KubeObject | undefined> {
-    const { namespace, podName } = this.#options
-    if (podName === undefined) return undefined
-    this.#pod ??= this.#ports.kube.get(RESOURCES.pods, { namespace, name: podName })
-    try {
-      return await this.#pod
-    } catch (error) {
-      this.#pod = undefined
-      throw error
-    }
+    await this.#statuses.write(announced)
   }
 
   /** SIGTERM hands over first and leaves after: peers learn it at once, and we answer until the next owner has announced itself. */
@@ -537,11 +473,6 @@ function servingNodesOf(object: KubeObject): EndpointSliceFacts {
 }
 
 const NONE: readonly never[] = []
-
-/** Of plain data with its fields in the same order. */
-function same(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b)
-}
 
 /** The heartbeat key from the Secret that the controller makes; undefined when it holds none. */
 function clusterKeyOf(object: KubeObject): Uint8Array | undefined {
