@@ -4,7 +4,7 @@ import * as fc from 'fast-check'
 import { type Ip, ipFromBigint } from '../addr/ip.ts'
 import { type Prefix, parsePrefix } from '../addr/prefix.ts'
 import type { BgpAdvertisement, BgpCommunity, BgpPeer } from '../config/model.ts'
-import { attracts, compareCommunities, isInternal, type Offer, routesForPeer, statusPeers } from './routes.ts'
+import { attracts, isInternal, type Offer, routesForPeer, statusPeers } from './routes.ts'
 
 function community(text: string): BgpCommunity {
   const [a = 0, b = 0, c = 0] = text.replace('large:', '').split(':').map(Number)
@@ -54,17 +54,6 @@ function offer(prefix: string, rest: Partial<BgpAdvertisement> = {}): Offer {
     },
   }
 }
-
-test('V-27 communities are in the order of MetalLB: a standard one counts as its 32 bits and two zeros', () => {
-  const texts = ['64496:100', 'large:123:456:789', '0:1234', 'large:64496:1:2', '64496:99', 'large:64496:1:1']
-  assert.deepEqual(
-    texts
-      .map(community)
-      .sort(compareCommunities)
-      .map(({ text }) => text),
-    ['large:123:456:789', '0:1234', 'large:64496:1:1', 'large:64496:1:2', '64496:99', '64496:100'],
-  )
-})
 
 for (const [name, asns, internal] of [
   ['of our AS', {}, true],

@@ -7,12 +7,14 @@ import {
   prefixLength,
   prefixOf,
 } from '../addr/prefix.ts'
+import { poolFamilies } from '../config/bgp-advertisements.ts'
+import { compareCommunities } from '../config/communities.ts'
 import type { EndpointSliceFacts } from '../config/endpointslice.ts'
 import type { BgpAdvertisement, BgpCommunity, BgpPeer, Config, Pool } from '../config/model.ts'
 import { EXCLUDE_LABEL, type NodeFacts } from '../config/nodes.ts'
 import { matchesAny } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
-import { conflictAmong, lengthFor } from './conflicts.ts'
+import { conflictAmong } from './conflicts.ts'
 
 /**
  * What a node tells its routers about a Service, and why not (metallb.md 2.10 and 2.11, rules B-1 to B-12). Every node works
@@ -105,7 +107,7 @@ export function decideBgp(input: BgpInput): BgpDecision {
   if (here.length === 0) return withheld('notOwner')
   const matching = here.filter(({ serviceSelectors }) => matchesAny(serviceSelectors, service.labels))
   if (matching.length === 0) return withheld('noMatchingAdvertisement')
-  const conflict = conflictAmong(matching, familiesOf(pool))
+  const conflict = conflictAmong(matching, poolFamilies(pool))
   if (conflict !== undefined) {
     const [a, b] = conflict
     return { reason: 'conflictingAdvertisements', offers: [], conflict: [a.name, b.name] }
@@ -131,9 +133,9 @@ function withheld(reason: BgpReason): BgpDecision {
   return { reason, offers: [] }
 }
 
-/** The families that a pool has addresses of. */
-export function familiesOf(pool: Pool): ReadonlySet<Family> {
-  return new Set(pool.prefixes.map(prefixFamily))
+/** The length of the prefix that is announced for an address of the family (B-1). */
+function lengthFor(advertisement: BgpAdvertisement, family: Family): number {
+  return family === 'IPv4' ? advertisement.aggregationLength : advertisement.aggregationLengthV6
 }
 
 /** Why one peer is not told an offer; null when it is. */
@@ -219,18 +221,6 @@ export function statusPeers(
 /** Whether a router that has this route sends traffic for the address to us (B-6). */
 export function attracts(route: Pick<Route, 'prefix'>, ip: Ip): boolean {
   return prefixFamily(route.prefix) === familyOf(ip) && prefixContains(route.prefix, ip)
-}
-
-/** V-27: a standard community counts as the triple of its 32 bits and two zeros. */
-export function compareCommunities(a: BgpCommunity, b: BgpCommunity): number {
-  const [first, second] = [triple(a), triple(b)]
-  return first[0] - second[0] || first[1] - second[1] || first[2] - second[2] || (a.kind < b.kind ? 1 : -1)
-}
-
-function triple(community: BgpCommunity): readonly [number, number, number] {
-  return community.kind === 'large'
-    ? community.parts
-    : [community.parts[0] * 0x10000 + community.parts[1], 0, 0]
 }
 
 function comparePrefixes(a: Prefix, b: Prefix): number {
