@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { SecureVersion } from 'node:tls'
 import type { Clock } from '../ports/clock.ts'
 import type { Kube } from '../ports/kube.ts'
@@ -54,6 +55,8 @@ export async function runWebhooks(
   const { kube, clock, log, metrics } = deps
   const { namespace, certificates } = flags
   if (signal.aborted) return
+  // One for each kind that is read is no leak.
+  setMaxListeners(50, signal)
   const resources = new WebhookResources(kube, namespace)
   let server: WebhookServer | undefined
   let certificate: Certified | undefined
