@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { EventRecorder } from '../kube/events.ts'
-import type { LogLevel } from '../ports/log.ts'
+import { type Kube, RESOURCES } from '../ports/kube.ts'
+import type { Log, LogLevel } from '../ports/log.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
 import { PrometheusMetrics } from '../sys/metrics.ts'
 import { systemRandom } from '../sys/random.ts'
-import { CONTROLLER_METRICS, runController } from './controller.ts'
+import { runController } from './controller.ts'
+import { CONTROLLER_METRICS } from './controller-metrics.ts'
 import { createKubeFromFlags, type KubeFlags } from './kube-flags.ts'
 import { serve } from './serve.ts'
 import { WEBHOOK_METRICS } from './webhooks-metrics.ts'
@@ -14,7 +17,16 @@ import { keepWebhooks, type WebhookProcessFlags } from './webhooks-process.ts'
 export type ControllerProcessFlags = KubeFlags &
   WebhookProcessFlags & {
     readonly lbClass: string | undefined
+    /** The speakers run with this. */
+    readonly ignoreExcludeLb: boolean
     readonly mlSecretName: string
+    readonly deployment: string | undefined
+    readonly podName: string | undefined
+    readonly leaderElect: boolean
+    readonly leaseName: string
+    /** Seconds. */
+    readonly leaseDuration: number
+    readonly serviceConditions: boolean
     readonly healthProbePort: number
     readonly logLevel: LogLevel
   }
@@ -73,6 +85,18 @@ export async function runControllerProcess(
           namespace: flags.namespace,
           loadBalancerClass: flags.lbClass ?? '',
           memberlistSecretName: flags.mlSecretName,
+          deployment: flags.deployment,
+          pod: await ownPod(flags, kube, log),
+          ignoreExcludeLabel: flags.ignoreExcludeLb,
+          serviceConditions: flags.serviceConditions,
+          leaderElection: flags.leaderElect
+            ? {
+                name: flags.leaseName,
+                // A Pod's name outlives a restart of its container, which then leads on at once.
+                identity: flags.podName ?? `${hostname()}_${randomBytes(6).toString('hex')}`,
+                leaseDurationMs: flags.leaseDuration * 1000,
+              }
+            : undefined,
         },
         signal,
       )
@@ -81,5 +105,21 @@ export async function runControllerProcess(
   } finally {
     server.close()
     kube.close()
+  }
+}
+
+/** For owner references, without which all works the same. */
+async function ownPod(
+  { namespace, podName }: ControllerProcessFlags,
+  kube: Kube,
+  log: Log,
+): Promise<{ readonly name: string; readonly uid: string } | undefined> {
+  if (podName === undefined || podName === '') return undefined
+  try {
+    const pod = await kube.get(RESOURCES.pods, { namespace, name: podName })
+    return pod?.metadata.uid === undefined ? undefined : { name: podName, uid: pod.metadata.uid }
+  } catch (error) {
+    log.warn('own-pod-unknown', { namespace, name: podName, error })
+    return undefined
   }
 }

@@ -1,83 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type PoolSpec, poolObjects, type ServiceOptions, serviceObject } from '../allocator/fixtures.ts'
-import { FakeClock } from '../ports/clock.ts'
-import { FakeEventSink } from '../ports/events.ts'
+import { poolObjects } from '../allocator/fixtures.ts'
 import { KubeError, type KubeObject, RESOURCES } from '../ports/kube.ts'
-import { FakeKube } from '../ports/kube-fake.ts'
-import { FakeLog } from '../ports/log.ts'
-import { FakeMetrics } from '../ports/metrics.ts'
-import { SeededRandom } from '../ports/random.ts'
-import { type ControllerFlags, runController } from './controller.ts'
+import { Cluster, NAMESPACE } from './controller-cluster.ts'
 
-const NAMESPACE = 'metallb-system'
 const { services: SERVICES, ipAddressPools: POOLS, l2Advertisements: ADS, secrets: SECRETS } = RESOURCES
-
-/** A cluster in memory with a controller that can be started, stopped and started again. */
-class Cluster {
-  readonly clock = new FakeClock()
-  readonly kube = new FakeKube({ clock: this.clock })
-  readonly log = new FakeLog()
-  readonly events = new FakeEventSink()
-  readonly metrics = new FakeMetrics()
-  #stop = new AbortController()
-  #running: Promise<void> = Promise.resolve()
-
-  constructor(pools: Readonly<Record<string, PoolSpec>>) {
-    for (const object of poolObjects(pools)) this.kube.seed(POOLS, object)
-    this.kube.seed(RESOURCES.namespaces, { metadata: { name: 'default' } })
-    this.kube.seed(RESOURCES.nodes, { metadata: { name: 'node-a' } })
-  }
-
-  async start(flags: Partial<ControllerFlags> = {}): Promise<this> {
-    this.#stop = new AbortController()
-    const { kube, clock, log, events, metrics } = this
-    this.#running = runController(
-      { kube, clock, log, events, metrics, random: new SeededRandom(1) },
-      { namespace: NAMESPACE, loadBalancerClass: '', memberlistSecretName: '', ...flags },
-      this.#stop.signal,
-    )
-    await this.settle()
-    return this
-  }
-
-  /** Lets everything happen that happens within `ms`. */
-  async settle(ms = 20): Promise<void> {
-    for (let step = 0; step < 4; step++) {
-      await this.kube.settle()
-      this.clock.advance(ms / 4)
-    }
-    await this.kube.settle()
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort()
-    await this.#running
-  }
-
-  seed(name: string, options: ServiceOptions = {}): void {
-    this.kube.seed(SERVICES, serviceObject(name, options))
-  }
-
-  ips(name: string): string[] {
-    const object = this.kube.peek(SERVICES, { namespace: 'default', name })
-    const status = object?.['status'] as { loadBalancer?: { ingress?: { ip: string }[] | null } } | undefined
-    return (status?.loadBalancer?.ingress ?? []).map(({ ip }) => ip)
-  }
-
-  pool(name: string): string | undefined {
-    const object = this.kube.peek(SERVICES, { namespace: 'default', name })
-    return object?.metadata.annotations?.['metallb.io/ip-allocated-from-pool']
-  }
-
-  reasons(name: string): string[] {
-    return this.events.events.filter(({ about }) => about.name === name).map(({ reason }) => reason)
-  }
-
-  get serviceWrites(): number {
-    return this.kube.writes.filter(({ resource }) => resource.plural === 'services').length
-  }
-}
 
 const LAN = { lan: { addresses: ['192.0.2.10-192.0.2.12'] } }
 
@@ -353,6 +280,27 @@ test('the Secret for the speakers is made once and then left alone', async () =>
   await cluster.start({ memberlistSecretName: 'memberlist' })
   assert.deepEqual(cluster.kube.peek(SECRETS, name)?.['data'], { secretkey })
   await cluster.stop()
+})
+
+test('1.6 the Secret is owned by the Deployment that is named, and made without an owner when there is none', async () => {
+  const deployments = {
+    group: 'apps',
+    version: 'v1',
+    plural: 'deployments',
+    kind: 'Deployment',
+    namespaced: true,
+  }
+  for (const exists of [true, false]) {
+    const cluster = new Cluster(LAN)
+    const metadata = { namespace: NAMESPACE, name: 'controller', uid: 'uid-of-it' }
+    if (exists) cluster.kube.seed(deployments, { metadata })
+    await cluster.start({ memberlistSecretName: 'memberlist', deployment: 'controller' })
+    const secret = cluster.kube.peek(SECRETS, { namespace: NAMESPACE, name: 'memberlist' })
+    assert.ok(secret !== undefined)
+    const owner = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'controller', uid: 'uid-of-it' }
+    assert.deepEqual(secret.metadata.ownerReferences, exists ? [owner] : undefined)
+    await cluster.stop()
+  }
 })
 
 test('the Secret is tried again after a failure', async () => {

@@ -103,3 +103,15 @@ test('a stop waits for what runs and starts nothing new', async () => {
   clock.advance(100_000)
   assert.deepEqual(begun, ['failed', 'running', 'waiting'])
 })
+
+test('what can wait is written when nothing else is to be written', async () => {
+  const { queue, begun, finish } = start(1)
+  queue.add('a')
+  queue.add('later', { canWait: true })
+  queue.add('urgent after all', { canWait: true })
+  queue.add('b')
+  queue.add('urgent after all')
+  for (const key of ['a', 'b', 'urgent after all', 'later']) await finish(key)
+  assert.deepEqual(begun, ['a', 'b', 'urgent after all', 'later'])
+  assert.equal(queue.size, 0)
+})

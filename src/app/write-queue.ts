@@ -17,11 +17,14 @@ export type WriteQueueOptions = {
 
 /**
  * Keys whose objects have to be written. Each key waits at most once and is never written twice at the same time; a
- * failure delays its own key only, longer each time and with jitter, while the others go on.
+ * failure delays its own key only, longer each time and with jitter, while the others go on. What can wait is written
+ * when nothing else is to be written.
  */
 export class WriteQueue {
   readonly #options: WriteQueueOptions
   readonly #waiting = new Set<string>()
+  /** Keys that can wait until `#waiting` is empty; in one of the two at a time. */
+  readonly #canWait = new Set<string>()
   readonly #running = new Set<string>()
   /** Failed keys: how often in a row, and the way to cancel the next attempt. */
   readonly #failed = new Map<string, { attempts: number; cancel: () => void }>()
@@ -34,13 +37,16 @@ export class WriteQueue {
 
   /** Waiting, running and delayed keys together. */
   get size(): number {
-    return new Set([...this.#waiting, ...this.#running, ...this.#failed.keys()]).size
+    return new Set([...this.#waiting, ...this.#canWait, ...this.#running, ...this.#failed.keys()]).size
   }
 
   /** A delayed key keeps its delay: news about an object does not make its API server better. */
-  add(key: string): void {
+  add(key: string, { canWait = false } = {}): void {
     if (this.#stopped || (this.#failed.has(key) && !this.#running.has(key) && !this.#waiting.has(key))) return
-    this.#waiting.add(key)
+    if (!canWait) {
+      this.#canWait.delete(key)
+      this.#waiting.add(key)
+    } else if (!this.#waiting.has(key)) this.#canWait.add(key)
     this.#start()
   }
 
@@ -48,17 +54,20 @@ export class WriteQueue {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#waiting.clear()
+    this.#canWait.clear()
     for (const { cancel } of this.#failed.values()) cancel()
     if (this.#running.size > 0) await new Promise<void>(resolve => this.#idle.push(resolve))
   }
 
   #start(): void {
-    for (const key of this.#waiting) {
-      if (this.#stopped || this.#running.size >= this.#options.concurrency) return
-      if (this.#running.has(key)) continue
-      this.#waiting.delete(key)
-      this.#running.add(key)
-      void this.#run(key)
+    for (const keys of [this.#waiting, this.#canWait]) {
+      for (const key of keys) {
+        if (this.#stopped || this.#running.size >= this.#options.concurrency) return
+        if (this.#running.has(key)) continue
+        keys.delete(key)
+        this.#running.add(key)
+        void this.#run(key)
+      }
     }
   }
 
@@ -81,6 +90,7 @@ export class WriteQueue {
     const delay =
       Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (attempts - 1)) * (0.5 + this.#options.random.next())
     this.#waiting.delete(key)
+    this.#canWait.delete(key)
     const cancel = this.#options.clock.after(delay, () => {
       this.#waiting.add(key)
       this.#start()

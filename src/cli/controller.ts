@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import type { WebhookProcessFlags } from '../app/webhooks-process.ts'
 import type { LogLevel } from '../ports/log.ts'
 import {
+  boolean,
   duration,
   healthPortOption,
   integer,
@@ -18,7 +19,14 @@ type Options = Omit<WebhookProcessFlags, 'webhookCertLifetimeMs'> & {
   readonly kubeconfig?: string
   readonly namespace: string
   readonly lbClass?: string
+  readonly ignoreExcludeLb: boolean
   readonly mlSecretName: string
+  readonly deployment?: string
+  readonly podName?: string
+  readonly leaderElect: boolean
+  readonly leaseName: string
+  readonly leaseDuration: number
+  readonly serviceConditions: boolean
   readonly healthProbePort: number
   readonly logLevel: LogLevel
 }
@@ -29,7 +37,45 @@ export function controllerCommand(): Command {
     .addOption(kubeconfigOption())
     .addOption(namespaceOption())
     .addOption(lbClassOption())
+    .addOption(
+      new Option(
+        '--ignore-exclude-lb',
+        'the speakers run with this too: for what the Services are told about their announcement',
+      ).default(false),
+    )
     .addOption(secretNameOption())
+    .addOption(
+      new Option('--deployment <name>', 'the Deployment that this is of, which then owns that Secret').env(
+        'METALLB_DEPLOYMENT',
+      ),
+    )
+    .addOption(new Option('--pod-name <name>', 'the Pod that this is').env('METALLB_POD_NAME'))
+    .addOption(
+      new Option(
+        '--leader-elect [boolean]',
+        'act only while holding the Lease, so that several replicas may run; false: act at once, as the only one',
+      )
+        .argParser(boolean)
+        .default(true),
+    )
+    .addOption(
+      new Option('--lease-name <name>', 'Lease in the namespace that the leading replica holds').default(
+        'lodestone-controller',
+      ),
+    )
+    .addOption(
+      new Option('--lease-duration <seconds>', 'silence of the leader after which another one takes over')
+        .argParser(integer(2, 3600))
+        .default(15),
+    )
+    .addOption(
+      new Option(
+        '--service-conditions [boolean]',
+        'tell in the status of each Service why it has no address or is not announced',
+      )
+        .argParser(boolean)
+        .default(true),
+    )
     .addOption(healthPortOption())
     .addOption(logLevelOption())
   for (const option of webhookOptions()) command.addOption(option)
@@ -40,6 +86,8 @@ export function controllerCommand(): Command {
         ...options,
         kubeconfig: options.kubeconfig,
         lbClass: options.lbClass,
+        deployment: options.deployment,
+        podName: options.podName,
         webhookCertLifetimeMs: options.webhookCertLifetime,
       },
       stopSignal(),

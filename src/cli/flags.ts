@@ -27,6 +27,12 @@ export function duration(minMs: number): (text: string) => number {
   }
 }
 
+/** For options that are true when they are given without a value, as Go programs have them. */
+export function boolean(text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true'
+  throw new InvalidArgumentError('It is true or false.')
+}
+
 export function kubeconfigOption(): Option {
   return new Option(
     '--kubeconfig <file>',

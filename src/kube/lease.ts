@@ -144,6 +144,8 @@ export type LeaderElectionOptions = Partial<LeaseTiming> & {
   readonly onStarted: (leading: AbortSignal) => void
   /** We do not lead any more. On an orderly stop the Lease is released after what this returns has settled. */
   readonly onStopped: () => void | Promise<void>
+  /** Another holds the Lease, as seen at the first look or since the last one. */
+  readonly onOther?: (holder: string) => void
 }
 
 /**
@@ -162,6 +164,7 @@ class LeaderElection {
   #leading: AbortController | undefined
   #stopped: Promise<void> = Promise.resolve()
   #cancelDeadline: () => void = () => {}
+  #other: string | undefined
   readonly #options: LeaderElectionOptions
   readonly #timing: LeaseTiming
 
@@ -209,6 +212,8 @@ class LeaderElection {
         if (this.#state.leading) this.#stopLeading(`the Lease was taken by ${action.holder}`)
         this.#state = state
         this.#mayHold = false
+        if (action.holder !== this.#other) this.#options.onOther?.(action.holder)
+        this.#other = action.holder
         return
       }
       this.#state = state
@@ -219,6 +224,7 @@ class LeaderElection {
           ? kube.create(RESOURCES.leases, action.lease)
           : kube.update(RESOURCES.leases, action.lease)
       const result = await within(clock, limit, write, signal)
+      this.#other = undefined
       const wasLeading = this.#state.leading
       this.#state = written(this.#state, result, sentAt, clock.now())
       this.#armDeadline()

@@ -163,27 +163,29 @@ function noCandidates(advertisements: string, refused: Refusals): AnnouncementCh
     return no('NoNodes', `${advertisements} includes no node: its nodeSelectors match none`)
   }
   const [only] = refused.size === 1 ? refused.keys() : []
-  switch (only) {
-    case 'excludedByLabel':
-      return no(
-        'ExcludedByLabel',
-        `every node of ${advertisements} carries the label ${EXCLUDE_LABEL}: remove it from one that should announce, or run the speakers and the controller with --ignore-exclude-lb`,
-      )
-    case 'networkUnavailable':
-      return no(
-        'NetworkUnavailable',
-        `every node of ${advertisements} has the condition NetworkUnavailable: see to the nodes' network plugin`,
-      )
-    case 'noLocalEndpoints':
-      return no(
-        'NoLocalEndpoints',
-        `externalTrafficPolicy is Local, and no node of ${advertisements} has a ready endpoint: run a Pod there, or use Cluster`,
-      )
-    default: {
-      const counts = [...refused].map(([reason, count]) => `${count} ${REFUSED[reason] ?? reason}`)
-      return no('NoCandidates', `no node of ${advertisements} may announce: ${counts.join(', ')}`)
-    }
-  }
+  const alike = only === undefined ? undefined : ALIKE[only]
+  if (alike !== undefined) return no(alike[0], alike[1](advertisements))
+  const counts = [...refused].map(([reason, count]) => `${count} ${REFUSED[reason] ?? reason}`)
+  return no('NoCandidates', `no node of ${advertisements} may announce: ${counts.join(', ')}`)
+}
+
+/** What to say when every node is refused for one reason. */
+const ALIKE: Readonly<Record<string, readonly [AnnouncementReason, (advertisements: string) => string]>> = {
+  excludedByLabel: [
+    'ExcludedByLabel',
+    advertisements =>
+      `every node of ${advertisements} carries the label ${EXCLUDE_LABEL}: remove it from one that should announce, or run the speakers and the controller with --ignore-exclude-lb`,
+  ],
+  networkUnavailable: [
+    'NetworkUnavailable',
+    advertisements =>
+      `every node of ${advertisements} has the condition NetworkUnavailable: see to the nodes' network plugin`,
+  ],
+  noLocalEndpoints: [
+    'NoLocalEndpoints',
+    advertisements =>
+      `externalTrafficPolicy is Local, and no node of ${advertisements} has a ready endpoint: run a Pod there, or use Cluster`,
+  ],
 }
 
 const REFUSED: Readonly<Record<string, string>> = {

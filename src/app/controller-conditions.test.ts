@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type KubeObject, RESOURCES } from '../ports/kube.ts'
+import { Cluster, NAMESPACE } from './controller-cluster.ts'
+import { ALLOCATED, ANNOUNCED, conditionOf, conditionsFrom, conditionsToWrite } from './service-conditions.ts'
+
+const { services: SERVICES, endpointSlices: SLICES, l2Advertisements: ADS, nodes: NODES } = RESOURCES
+const LAN = { lan: { addresses: ['192.0.2.10-192.0.2.12'] } }
+const ONE = { lan: { addresses: ['192.0.2.10/32'] } }
+const EXCLUDE = 'node.kubernetes.io/exclude-from-external-load-balancers'
+
+function advertise(cluster: Cluster, spec: Readonly<Record<string, unknown>> = {}): void {
+  cluster.kube.seed(ADS, { metadata: { name: 'ad', namespace: NAMESPACE }, spec })
+}
+
+function endpoints(cluster: Cluster, service: string, nodeName: string | undefined): void {
+  cluster.kube.seed(SLICES, {
+    metadata: {
+      name: `${service}-1`,
+      namespace: 'default',
+      labels: { 'kubernetes.io/service-name': service },
+    },
+    addressType: 'IPv4',
+    endpoints:
+      nodeName === undefined ? [] : [{ addresses: ['10.244.0.1'], nodeName, conditions: { ready: true } }],
+  })
+}
+
+const both = (cluster: Cluster, name: string) => [
+  cluster.condition(name, ALLOCATED),
+  cluster.condition(name, ANNOUNCED),
+]
+
+test('a Service says that it has an address and would be announced, in the very write that gives it', async () => {
+  const cluster = new Cluster(LAN)
+  advertise(cluster)
+  endpoints(cluster, 'web', 'node-a')
+  cluster.seed('web')
+  await cluster.start()
+  await cluster.pass(10_000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'True Layer2'])
+  assert.equal(cluster.serviceWrites, 1)
+  assert.deepEqual(cluster.reasons('web'), ['IPAllocated'])
+  await cluster.stop()
+})
+
+test('C-14 a pending Service says why, with the numbers of the pool, once', async () => {
+  const cluster = new Cluster({ ...ONE, hand: { addresses: ['198.51.100.0/24'], autoAssign: false } })
+  cluster.seed('first', { created: 1 })
+  cluster.seed('second', { created: 2 })
+  await cluster.start()
+  await cluster.pass(3000, 500)
+  assert.deepEqual(both(cluster, 'second'), ['False Exhausted', 'False NoIPAllocated'])
+  const status = cluster.kube.peek(SERVICES, { namespace: 'default', name: 'second' })?.['status']
+  const message = String(conditionOf(conditionsFrom(status), ALLOCATED)?.['message'])
+  assert.match(message, /lan \(1 of 1 IPv4 addresses in use\); not for it: hand \(autoAssign is off\)/)
+  assert.deepEqual(cluster.reasons('second'), ['AllocationFailed'])
+  assert.equal(cluster.serviceWrites, 2)
+  await cluster.stop()
+})
+
+test('people are told once across controllers: the next one reads in the Service that they were', async () => {
+  const cluster = new Cluster(ONE)
+  cluster.seed('first', { created: 1 })
+  cluster.seed('second', { created: 2 })
+  await cluster.start()
+  await cluster.pass(8000, 500)
+  const told = ['first', 'second'].map(name => cluster.reasons(name))
+  assert.deepEqual(told, [['IPAllocated', 'NotAnnounced'], ['AllocationFailed']])
+  const { serviceWrites } = cluster
+  await cluster.stop()
+  await cluster.start()
+  await cluster.pass(8000, 500)
+  assert.deepEqual(
+    ['first', 'second'].map(name => cluster.reasons(name)),
+    told,
+  )
+  assert.equal(cluster.serviceWrites, serviceWrites)
+  await cluster.stop()
+})
+
+test('an address that nobody announces: a condition at once, an Event when it lasts, and once for each cause', async () => {
+  const cluster = new Cluster(LAN)
+  endpoints(cluster, 'web', undefined)
+  cluster.seed('web')
+  await cluster.start()
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'False NoMatchingAdvertisement'])
+  assert.deepEqual(cluster.reasons('web'), ['IPAllocated'])
+  await cluster.pass(6000, 500)
+  assert.deepEqual(cluster.reasons('web'), ['IPAllocated', 'NotAnnounced'])
+  advertise(cluster)
+  await cluster.pass(12_000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'False NoEndpoints'])
+  assert.deepEqual(cluster.reasons('web'), ['IPAllocated', 'NotAnnounced', 'NotAnnounced'])
+  endpoints(cluster, 'web', 'node-a')
+  await cluster.pass(2000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'True Layer2'])
+  // A short pause between two Pods is no news.
+  endpoints(cluster, 'web', undefined)
+  await cluster.pass(2000, 500)
+  endpoints(cluster, 'web', 'node-a')
+  await cluster.pass(8000, 500)
+  assert.equal(cluster.reasons('web').length, 3)
+  await cluster.stop()
+})
+
+test('1.5 every node carries the exclude label: the Service names it; --ignore-exclude-lb heeds it not', async () => {
+  for (const ignoreExcludeLabel of [false, true]) {
+    const cluster = new Cluster(LAN)
+    advertise(cluster)
+    endpoints(cluster, 'web', 'node-a')
+    cluster.seed('web')
+    await cluster.start({ ignoreExcludeLabel })
+    cluster.kube.seed(NODES, { metadata: { name: 'node-a', labels: { [EXCLUDE]: '' } } })
+    await cluster.pass(8000, 500)
+    assert.equal(
+      cluster.condition('web', ANNOUNCED),
+      ignoreExcludeLabel ? 'True Layer2' : 'False ExcludedByLabel',
+    )
+    const told = cluster.events.events.filter(({ reason }) => reason === 'NotAnnounced')
+    assert.equal(told.length, ignoreExcludeLabel ? 0 : 1)
+    assert.ok(told.every(({ message }) => message.includes(EXCLUDE)))
+    await cluster.stop()
+  }
+})
+
+test('endpoints and nodes that come and go write nothing while one node may announce', async () => {
+  const cluster = new Cluster(LAN)
+  advertise(cluster)
+  endpoints(cluster, 'web', 'node-a')
+  cluster.seed('web')
+  await cluster.start()
+  const { serviceWrites } = cluster
+  cluster.kube.seed(NODES, { metadata: { name: 'node-b' } })
+  endpoints(cluster, 'web', 'node-b')
+  await cluster.pass(2000, 500)
+  cluster.kube.seed(NODES, { metadata: { name: 'node-b', labels: { [EXCLUDE]: '' } } })
+  await cluster.pass(2000, 500)
+  assert.equal(cluster.serviceWrites, serviceWrites)
+  await cluster.stop()
+})
+
+test('conditions of others stay, and ours go with the address when the Service is no load balancer any more', async () => {
+  const cluster = new Cluster(LAN)
+  const others = { type: 'example.com/Other', status: 'True', reason: 'Theirs', message: 'kept' }
+  cluster.seed('web')
+  const object = cluster.kube.peek(SERVICES, { namespace: 'default', name: 'web' }) as KubeObject
+  cluster.kube.seed(SERVICES, { ...object, status: { conditions: [others] } })
+  await cluster.start()
+  const conditions = () =>
+    conditionsFrom(cluster.kube.peek(SERVICES, { namespace: 'default', name: 'web' })?.['status'])
+  assert.deepEqual(
+    conditions().map(condition => condition['type']),
+    [others.type, ALLOCATED, ANNOUNCED],
+  )
+  assert.deepEqual(conditions()[0], others)
+  const name = { namespace: 'default', name: 'web' }
+  await cluster.kube.patch(SERVICES, name, { spec: { type: 'ClusterIP' } }, { type: 'merge' })
+  await cluster.settle()
+  assert.deepEqual(conditions(), [others])
+  assert.deepEqual(cluster.ips('web'), [])
+  await cluster.stop()
+})
+
+test('--service-conditions=false writes none, and leaves those that are there', async () => {
+  const cluster = new Cluster(LAN)
+  cluster.seed('web')
+  await cluster.start({ serviceConditions: false })
+  await cluster.pass(3000, 500)
+  assert.deepEqual(both(cluster, 'web'), [undefined, undefined])
+  assert.deepEqual(cluster.ips('web'), ['192.0.2.10'])
+  assert.equal(cluster.serviceWrites, 1)
+  await cluster.stop()
+})
+
+test('Q-32 the time of a transition moves with the status, not with the words', () => {
+  const wanted = { type: ANNOUNCED, status: 'False', reason: 'NoEndpoints', message: 'none' } as const
+  const first = conditionsToWrite([], [wanted], { generation: 1, wallNow: Date.UTC(2026, 0, 1) })
+  assert.deepEqual(first, [{ ...wanted, observedGeneration: 1, lastTransitionTime: '2026-01-01T00:00:00Z' }])
+  const later = { generation: 1, wallNow: Date.UTC(2026, 0, 2) }
+  assert.equal(conditionsToWrite(first ?? [], [wanted], later), undefined)
+  const [second] = conditionsToWrite(first ?? [], [{ ...wanted, reason: 'NoNodes' }], later) ?? []
+  assert.equal(second?.['lastTransitionTime'], '2026-01-01T00:00:00Z')
+  const [third] = conditionsToWrite(first ?? [], [{ ...wanted, status: 'True' }], later) ?? []
+  assert.equal(third?.['lastTransitionTime'], '2026-01-02T00:00:00Z')
+  const [newer] = conditionsToWrite(first ?? [], [wanted], { ...later, generation: 2 }) ?? []
+  assert.equal(newer?.['observedGeneration'], 2)
+})

@@ -1,0 +1,494 @@
+import { Allocator } from '../allocator/allocator.ts'
+import { type Decision, needsWrite } from '../allocator/decision.ts'
+import type { PoolUsage } from '../allocator/pool-state.ts'
+import type { Config, Problem } from '../config/model.ts'
+import { samePools } from '../config/parse.ts'
+import { POOL_ANNOTATION } from '../config/services.ts'
+import { type AnnouncementCheck, checkAnnouncement } from '../layer2/announcement-check.ts'
+import type { EventType } from '../ports/events.ts'
+import { KubeError, RESOURCES } from '../ports/kube.ts'
+import { ConfigurationState } from './configuration-state.ts'
+import {
+  CONFIG_LOADED,
+  CONFIG_STALE,
+  LEADING,
+  POOL_GAUGES,
+  POOL_IN_USE,
+  POOL_IN_USE_IPV4,
+  POOL_IN_USE_IPV6,
+  POOL_TOTAL,
+  POOL_TOTAL_IPV4,
+  POOL_TOTAL_IPV6,
+  UPDATE_ERRORS,
+  UPDATES,
+} from './controller-metrics.ts'
+import type { ControllerDeps, ControllerFlags } from './controller-options.ts'
+import { type ControllerView, same, versionNumber, type WatchedService } from './controller-view.ts'
+import { ensureMemberlistSecret } from './memberlist-secret.ts'
+import {
+  ALLOCATED,
+  ANNOUNCED,
+  type Condition,
+  conditionOf,
+  conditionsToWrite,
+  type WantedCondition,
+} from './service-conditions.ts'
+import { WriteQueue } from './write-queue.ts'
+
+/** A burst of changes is one pass. */
+const GATHER_MS = 5
+const SERVICE_WRITES_MAX = 32
+const POOL_STATUS_DELAY_MS = 1000
+/** A Service's conditions alone are written with those of others, and when they have settled for a moment. */
+const CONDITIONS_DELAY_MS = 1000
+/** Endpoints of a new Service take a moment: until then it is no news that nobody announces it. */
+const UNANNOUNCED_GRACE_MS = 5000
+/** How long a stop waits for writes that are on their way. */
+const STOP_MS = 5000
+
+/**
+ * The time in which a controller acts: from when it leads until it does not. Begins with nothing but what the cluster
+ * says, plans, writes what differs, looks again; after its end it writes nothing more.
+ *
+ * Nothing is decided before every list was read whole, so an address in use is never given away. A broken configuration
+ * keeps the last good one running (V-1).
+ */
+export class ControllerTerm {
+  readonly #deps: ControllerDeps
+  readonly #flags: ControllerFlags
+  readonly #view: ControllerView
+  readonly #allocator: Allocator
+  readonly #writes: WriteQueue
+  readonly #poolWrites: WriteQueue
+  readonly #state: ConfigurationState
+  readonly #stop = new AbortController()
+
+  #config: Config | undefined
+  #configChanged = true
+  readonly #changed = new Set<string>()
+  /** Services whose announcement may be another. */
+  readonly #toReview = new Set<string>()
+  #cancelPass: (() => void) | undefined
+  /** Versions that our own writes made and the informer has yet to show: older ones are out of date. */
+  readonly #awaited = new Map<string, bigint>()
+  /** For each Service the causes that people were told of and that still hold. */
+  readonly #told = new Map<string, ReadonlySet<string>>()
+  /** What is wrong with a Service that holds addresses all the same. */
+  readonly #remarks = new Map<string, string>()
+  /** Why a Service is announced by nobody: since when, until people are told, and undefined after that. */
+  readonly #unannounced = new Map<string, { readonly reason: string; readonly since: number | undefined }>()
+  #cancelUnannounced: (() => void) | undefined
+  /** Services of which only the conditions differ. */
+  readonly #later = new Set<string>()
+  #cancelLater: (() => void) | undefined
+  #toldProblems: ReadonlySet<string> = new Set()
+  #shownUsage = new Map<string, PoolUsage>()
+
+  constructor(deps: ControllerDeps, flags: ControllerFlags, view: ControllerView) {
+    this.#deps = deps
+    this.#flags = flags
+    this.#view = view
+    this.#allocator = new Allocator({ loadBalancerClass: flags.loadBalancerClass })
+    const { kube, clock, log, random } = deps
+    this.#writes = new WriteQueue({
+      clock,
+      random,
+      concurrency: SERVICE_WRITES_MAX,
+      write: key => this.#writeService(key),
+      onFailure: (key, error) => this.#writeFailed('service-write-failed', key, error),
+    })
+    this.#poolWrites = new WriteQueue({
+      clock,
+      random,
+      concurrency: 1,
+      write: name => this.#writePoolStatus(name),
+      onFailure: (name, error) => this.#writeFailed('pool-status-write-failed', name, error),
+    })
+    const { namespace, pod } = flags
+    this.#state = new ConfigurationState({ kube, clock, log, random, namespace, node: undefined, pod })
+  }
+
+  begin(): void {
+    this.#gauge(LEADING, 1)
+    void ensureMemberlistSecret(this.#deps, this.#flags, this.#stop.signal)
+    for (const key of this.#view.services.keys()) this.#changed.add(key)
+    this.#pass()
+  }
+
+  /** Starts no write from this call on; resolves when those on their way have ended, or after a while. */
+  async end(): Promise<void> {
+    const { clock, log, metrics } = this.#deps
+    this.#stop.abort()
+    for (const cancel of [this.#cancelPass, this.#cancelUnannounced, this.#cancelLater]) cancel?.()
+    // Whoever leads next shows these numbers.
+    for (const [pool] of this.#shownUsage) this.#removePoolMetrics(pool)
+    for (const name of [CONFIG_LOADED, CONFIG_STALE]) metrics?.remove(name, {})
+    this.#gauge(LEADING, 0)
+    const unwritten = this.#writes.size
+    let cancelTimeout = () => {}
+    await Promise.race([
+      Promise.all([this.#writes.stop(), this.#poolWrites.stop(), this.#state.close()]),
+      new Promise<void>(resolve => {
+        cancelTimeout = clock.after(STOP_MS, resolve)
+      }),
+    ])
+    cancelTimeout()
+    log.info('controller-stopped', { unwritten })
+  }
+
+  serviceChanged(key: string): void {
+    this.#changed.add(key)
+    this.#schedule()
+  }
+
+  configChanged(): void {
+    this.#configChanged = true
+    this.#schedule()
+  }
+
+  endpointsChanged(serviceKey: string): void {
+    // Most Services of a cluster are none of ours.
+    if (this.#allocator.get(serviceKey) === undefined) return
+    this.#toReview.add(serviceKey)
+    this.#schedule()
+  }
+
+  get #stopped(): boolean {
+    return this.#stop.signal.aborted
+  }
+
+  #schedule(): void {
+    if (this.#stopped || this.#cancelPass !== undefined) return
+    this.#cancelPass = this.#deps.clock.after(GATHER_MS, () => this.#pass())
+  }
+
+  /** Gather, plan, apply. */
+  #pass(): void {
+    this.#cancelPass = undefined
+    if (this.#stopped) return
+    const reparsed = this.#configChanged
+    const config = reparsed ? this.#readConfig() : undefined
+    this.#configChanged = false
+    const changed: WatchedService[] = []
+    const removed: string[] = []
+    for (const key of this.#changed) {
+      const facts = this.#view.services.get(key)
+      if (facts === undefined) {
+        removed.push(key)
+        this.#forget(key)
+      } else if (this.#isCurrent(facts)) changed.push(facts)
+    }
+    this.#changed.clear()
+    const decisions = this.#allocator.reconcile({ ...(config && { config }), changed, removed })
+    this.#count(UPDATES, changed.length + removed.length)
+    for (const decision of decisions) {
+      this.#tell(decision)
+      if (decision.write) this.#writes.add(decision.service)
+      if (!reparsed) this.#toReview.add(decision.service)
+    }
+    for (const key of reparsed ? this.#view.services.keys() : this.#toReview) this.#review(key)
+    this.#toReview.clear()
+    this.#showUsage()
+  }
+
+  #forget(key: string): void {
+    this.#told.delete(key)
+    this.#awaited.delete(key)
+    this.#remarks.delete(key)
+    this.#unannounced.delete(key)
+    this.#later.delete(key)
+  }
+
+  /** False while the informer has not caught up with our own write: what it shows is from before. */
+  #isCurrent(facts: WatchedService): boolean {
+    const awaited = this.#awaited.get(facts.key)
+    if (awaited === undefined) return true
+    const version = versionNumber(facts.resourceVersion)
+    if (version !== undefined && version < awaited) return false
+    this.#awaited.delete(facts.key)
+    return true
+  }
+
+  /** The new configuration, if there is one that is good and gives out other addresses than before. */
+  #readConfig(): Config | undefined {
+    const parsed = this.#view.parse()
+    if (!('config' in parsed)) {
+      this.#tellProblems(parsed.problems)
+      this.#state.report(parsed.problems)
+      this.#gauge(CONFIG_STALE, 1)
+      if (this.#config === undefined) this.#gauge(CONFIG_LOADED, 0)
+      this.#count(UPDATE_ERRORS, 1)
+      return undefined
+    }
+    this.#tellProblems(parsed.warnings)
+    this.#state.report([])
+    this.#gauge(CONFIG_LOADED, 1)
+    this.#gauge(CONFIG_STALE, 0)
+    const before = this.#config
+    this.#config = parsed.config
+    if (before !== undefined && samePools(before, parsed.config)) return undefined
+    this.#deps.log.info('config-loaded', { pools: parsed.config.pools.length })
+    return parsed.config
+  }
+
+  /** C-15: addresses, annotation and conditions in one call; the version makes it fail when the Service changed meanwhile. */
+  async #writeService(key: string): Promise<void> {
+    const facts = this.#view.services.get(key)
+    const decided = this.#allocator.get(key)
+    if (facts === undefined || decided === undefined || this.#config === undefined) return
+    if (this.#stopped || !this.#isCurrent(facts)) return
+    const { ips, pool } = decided
+    const conditions = this.#conditionsToWrite(facts, this.#announcement(facts))
+    const allocation = needsWrite(facts, ips, pool)
+    if (!allocation && conditions === undefined) return
+    this.#later.delete(key)
+    const { namespace, name, resourceVersion } = facts
+    const written = await this.#deps.kube.patch(
+      RESOURCES.services,
+      { namespace, name },
+      {
+        metadata: {
+          ...(resourceVersion === '' ? {} : { resourceVersion }),
+          ...(allocation ? { annotations: { [POOL_ANNOTATION]: pool } } : {}),
+        },
+        status: {
+          ...(allocation
+            ? { loadBalancer: { ingress: ips.length === 0 ? null : ips.map(ip => ({ ip })) } }
+            : {}),
+          ...(conditions === undefined ? {} : { conditions }),
+        },
+      },
+      { type: 'merge', subresource: 'status' },
+    )
+    const version = versionNumber(written.metadata.resourceVersion ?? '')
+    const shown = versionNumber(this.#view.services.get(key)?.resourceVersion ?? '')
+    if (version !== undefined && shown !== undefined && shown < version) this.#awaited.set(key, version)
+    if (allocation) this.#deps.log.info('service-written', { service: key, ips, pool })
+    else this.#deps.log.debug('service-conditions-written', { service: key })
+  }
+
+  #writeFailed(event: string, key: string, error: unknown): 'retry' | 'drop' {
+    this.#count(UPDATE_ERRORS, 1)
+    const code = error instanceof KubeError ? error.code : undefined
+    if (code === 'not-found') return 'drop'
+    const level = code === 'conflict' ? 'debug' : 'warn'
+    this.#deps.log[level](event, { object: key, error })
+    return 'retry'
+  }
+
+  /** What the Service should say about itself; undefined when it says so already. */
+  #conditionsToWrite(
+    facts: WatchedService,
+    { announced, reason, message }: AnnouncementCheck,
+  ): readonly Condition[] | undefined {
+    if (this.#flags.serviceConditions === false) return undefined
+    const wanted: WantedCondition[] = []
+    if (facts.type === 'LoadBalancer') {
+      wanted.push(this.#allocatedCondition(facts.key))
+      wanted.push({ type: ANNOUNCED, status: announced ? 'True' : 'False', reason, message })
+    }
+    const at = { generation: facts.generation, wallNow: this.#deps.clock.wallNow() }
+    return conditionsToWrite(facts.conditions, wanted, at)
+  }
+
+  #allocatedCondition(key: string): WantedCondition {
+    const decided = this.#allocator.get(key)
+    if (decided?.pending) {
+      const { code, message } = decided.pending
+      return { type: ALLOCATED, status: 'False', reason: conditionReason(code), message }
+    }
+    const remark = this.#remarks.get(key)
+    const message = `${decided?.ips.join(', ')} from pool ${decided?.pool}${remark === undefined ? '' : `; ${remark}`}`
+    return { type: ALLOCATED, status: 'True', reason: 'Allocated', message }
+  }
+
+  #announcement(facts: WatchedService): AnnouncementCheck {
+    const decided = this.#allocator.get(facts.key)
+    return checkAnnouncement({
+      service: facts,
+      ips: decided?.ips ?? [],
+      pool: decided?.pool ?? null,
+      config: this.#config as Config,
+      nodes: this.#view.nodes,
+      endpoints: this.#view.endpoints(facts.key),
+      ignoreExcludeLabel: this.#flags.ignoreExcludeLabel ?? false,
+    })
+  }
+
+  /** Notices when what a Service says about itself is not so any more, and when nobody announces it. */
+  #review(key: string): void {
+    const facts = this.#view.services.get(key)
+    const decided = this.#allocator.get(key)
+    if (facts === undefined || decided === undefined || this.#config === undefined) return
+    const check = this.#announcement(facts)
+    if (this.#conditionsToWrite(facts, check) !== undefined) this.#writeLater(key)
+    if (facts.type !== 'LoadBalancer' || decided.ips.length === 0) {
+      this.#unannounced.delete(key)
+      return
+    }
+    const { announced, reason } = check
+    if (announced) {
+      this.#unannounced.delete(key)
+      return
+    }
+    if (this.#unannounced.get(key)?.reason === reason) return
+    const condition = conditionOf(facts.conditions, ANNOUNCED)
+    // Said so already when this term began: people were told.
+    const known =
+      !this.#unannounced.has(key) && condition?.['status'] === 'False' && condition['reason'] === reason
+    const since = known ? undefined : this.#deps.clock.now()
+    this.#unannounced.delete(key)
+    this.#unannounced.set(key, { reason, since })
+    if (!known) this.#watchUnannounced(UNANNOUNCED_GRACE_MS)
+  }
+
+  #watchUnannounced(delayMs: number): void {
+    this.#cancelUnannounced ??= this.#deps.clock.after(delayMs, () => {
+      this.#cancelUnannounced = undefined
+      this.#tellUnannounced()
+    })
+  }
+
+  /** Once for each cause that lasts. */
+  #tellUnannounced(): void {
+    const now = this.#deps.clock.now()
+    for (const [key, { reason, since }] of this.#unannounced) {
+      if (since === undefined) continue
+      const due = since + UNANNOUNCED_GRACE_MS
+      if (due > now) {
+        this.#watchUnannounced(due - now)
+        return
+      }
+      const facts = this.#view.services.get(key)
+      if (facts === undefined) continue
+      this.#unannounced.set(key, { reason, since: undefined })
+      this.#emit(facts, 'Warning', 'NotAnnounced', this.#announcement(facts).message)
+    }
+  }
+
+  #writeLater(key: string): void {
+    this.#later.add(key)
+    this.#cancelLater ??= this.#deps.clock.after(CONDITIONS_DELAY_MS, () => {
+      this.#cancelLater = undefined
+      for (const each of this.#later) this.#writes.add(each, { canWait: true })
+      this.#later.clear()
+    })
+  }
+
+  /** Once for each cause, not at every pass. */
+  #tell(decision: Decision): void {
+    const facts = this.#view.services.get(decision.service)
+    if (facts === undefined) return
+    const before = this.#told.get(decision.service)
+    const causes = new Set<string>()
+    const remarks: string[] = []
+    for (const { type, reason, message } of decision.events) {
+      if (reason === 'LoadBalancerFailed' || reason === 'AdditionalAssignFailed') remarks.push(message)
+      // Numbers in the message change while the cause is the same.
+      const cause =
+        reason === 'AllocationFailed' ? `${reason} ${decision.pending?.code}` : `${reason} ${message}`
+      const passing = reason === 'IPAllocated' || reason === 'ClearAssignment'
+      if (!passing) causes.add(cause)
+      if (before?.has(cause) === true) continue
+      if (reason === 'AllocationFailed' && before === undefined && saysPending(facts, decision)) continue
+      this.#emit(facts, type, reason, message)
+    }
+    if (causes.size > 0) this.#told.set(decision.service, causes)
+    else this.#told.delete(decision.service)
+    if (remarks.length > 0) this.#remarks.set(decision.service, remarks.join('; '))
+    else this.#remarks.delete(decision.service)
+  }
+
+  #emit(facts: WatchedService, type: EventType, reason: string, message: string): void {
+    const { namespace, name, uid, resourceVersion } = facts
+    const about = { apiVersion: 'v1', kind: 'Service', namespace, name, uid, resourceVersion }
+    this.#deps.events.emit(about, type, reason, message)
+    this.#deps.log.info('service-event', { service: facts.key, reason, message })
+  }
+
+  #tellProblems(problems: readonly Problem[]): void {
+    const told = new Set<string>()
+    for (const problem of problems) {
+      const { object, code, field, message, severity } = problem
+      const cause = JSON.stringify([object, code, field, message])
+      told.add(cause)
+      if (this.#toldProblems.has(cause)) continue
+      const uid = this.#view.uidOf(object)
+      const about = { apiVersion: 'metallb.io/v1beta1', ...object, ...(uid === undefined ? {} : { uid }) }
+      const text = field === '' ? message : `${field}: ${message}`
+      this.#deps.events.emit(about, 'Warning', 'ConfigurationError', text)
+      const event = severity === 'warning' ? 'config-warning' : 'config-refused'
+      this.#deps.log.warn(event, { ...object, code, field, message })
+    }
+    this.#toldProblems = told
+  }
+
+  #showUsage(): void {
+    const shown = new Map<string, PoolUsage>()
+    for (const usage of this.#allocator.usage()) {
+      const before = this.#shownUsage.get(usage.pool)
+      shown.set(usage.pool, usage)
+      if (before !== undefined && same(before, usage)) continue
+      this.#setPoolMetrics(usage)
+      this.#deps.clock.after(POOL_STATUS_DELAY_MS, () => this.#poolWrites.add(usage.pool))
+    }
+    for (const [pool] of this.#shownUsage) if (!shown.has(pool)) this.#removePoolMetrics(pool)
+    this.#shownUsage = shown
+  }
+
+  #setPoolMetrics({ pool, capacity, inUse }: PoolUsage): void {
+    const { metrics } = this.#deps
+    metrics?.set(POOL_TOTAL, { pool }, capacity.IPv4 + capacity.IPv6)
+    metrics?.set(POOL_TOTAL_IPV4, { pool }, capacity.IPv4)
+    metrics?.set(POOL_TOTAL_IPV6, { pool }, capacity.IPv6)
+    metrics?.set(POOL_IN_USE, { pool }, inUse.IPv4 + inUse.IPv6)
+    metrics?.set(POOL_IN_USE_IPV4, { pool }, inUse.IPv4)
+    metrics?.set(POOL_IN_USE_IPV6, { pool }, inUse.IPv6)
+  }
+
+  #removePoolMetrics(pool: string): void {
+    for (const [name] of POOL_GAUGES) this.#deps.metrics?.remove(name, { pool })
+  }
+
+  async #writePoolStatus(name: string): Promise<void> {
+    const usage = this.#shownUsage.get(name)
+    if (usage === undefined) return
+    const { capacity, inUse } = usage
+    const status = {
+      assignedIPv4: inUse.IPv4,
+      assignedIPv6: inUse.IPv6,
+      availableIPv4: capacity.IPv4 - inUse.IPv4,
+      availableIPv6: capacity.IPv6 - inUse.IPv6,
+    }
+    const { namespace } = this.#flags
+    await this.#deps.kube.patch(
+      RESOURCES.ipAddressPools,
+      { namespace, name },
+      { status },
+      { type: 'merge', subresource: 'status' },
+    )
+  }
+
+  #gauge(name: string, value: number): void {
+    this.#deps.metrics?.set(name, {}, value)
+  }
+
+  #count(name: string, amount: number): void {
+    if (amount > 0) this.#deps.metrics?.add(name, {}, amount)
+  }
+}
+
+/** `poolExhausted` is `PoolExhausted`, as conditions are written. */
+function conditionReason(code: string): string {
+  return code.charAt(0).toUpperCase() + code.slice(1)
+}
+
+/** Somebody wrote this into the Service, and told people, before this term. */
+function saysPending(facts: WatchedService, { pending }: Decision): boolean {
+  const condition = conditionOf(facts.conditions, ALLOCATED)
+  return (
+    pending !== null &&
+    condition?.['status'] === 'False' &&
+    condition['reason'] === conditionReason(pending.code)
+  )
+}
