@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { createKube } from '../../src/kube/client.ts'
 import { fixedCredentials } from '../../src/kube/credentials.ts'
 import { FixtureServer, systemClock, waitFor } from '../../src/kube/fixture-server.ts'
+import { startApiServer } from '../../src/lab/apiserver/server.ts'
 import { type Kube, type KubeObject, RESOURCES } from '../../src/ports/kube.ts'
 import { FakeKube } from '../../src/ports/kube-fake.ts'
 import { FakeLog } from '../../src/ports/log.ts'
@@ -11,7 +13,7 @@ import { SeededRandom } from '../../src/ports/random.ts'
 /** A way to an empty API server that holds namespace `default`; `close` ends it. */
 export type Subject = { readonly kube: Kube; readonly close: () => Promise<void> }
 
-const SUBJECTS: Readonly<Record<string, () => Promise<Subject>>> = {
+const SUBJECTS: Record<string, () => Promise<Subject>> = {
   'the fake': () => Promise.resolve({ kube: new FakeKube(), close: () => Promise.resolve() }),
   'the client over HTTP': async () => {
     const server = new FixtureServer()
@@ -40,6 +42,49 @@ const SUBJECTS: Readonly<Record<string, () => Promise<Subject>>> = {
     }
   },
 }
+
+/** The API server of the lab, over TLS and with a token. */
+async function openLabServer(): Promise<Subject> {
+  const server = await startApiServer({
+    listen: [{ host: '127.0.0.1', port: 0 }],
+    serverNames: ['127.0.0.1'],
+    tokens: new Map([['secret', { user: 'test', groups: ['system:masters'] }]]),
+    clusterCidrs: { services: ['10.96.0.0/16'] },
+    crdDirectory: fileURLToPath(new URL('../../../deploy/crds', import.meta.url)),
+    log: new FakeLog(),
+    clock: systemClock,
+  })
+  const kube = createKube({
+    config: {
+      server: new URL(server.url),
+      ca: server.caPem,
+      insecureSkipTlsVerify: false,
+      tlsServerName: undefined,
+      namespace: 'default',
+      credentials: fixedCredentials({
+        headers: { authorization: 'Bearer secret' },
+        clientCertificate: undefined,
+      }),
+      source: 'test',
+    },
+    clock: systemClock,
+    random: new SeededRandom(1),
+    log: new FakeLog(),
+    userAgent: 'lodestone-test/0',
+    pageLimit: 3,
+  })
+  // Every real cluster has this Service; the suite counts its own.
+  await kube.delete(RESOURCES.services, { namespace: 'default', name: 'kubernetes' })
+  return {
+    kube,
+    close: async () => {
+      kube.close()
+      await server.close()
+    },
+  }
+}
+
+SUBJECTS["the lab's API server"] = openLabServer
 
 const { services, leases, nodes, ipAddressPools } = RESOURCES
 
@@ -199,14 +244,14 @@ for (const [name, open] of Object.entries(SUBJECTS)) {
       at('web'),
       {
         metadata: { labels: { tier: null, zone: 'a' } },
-        spec: { loadBalancerClass: 'lodestone.dev/default' },
+        spec: { sessionAffinity: 'ClientIP' },
       },
       { type: 'merge' },
     )
     assert.deepEqual(patched.metadata.labels, { app: 'web', zone: 'a' })
     const spec = patched['spec'] as Record<string, unknown>
     assert.equal(spec['type'], 'LoadBalancer')
-    assert.equal(spec['loadBalancerClass'], 'lodestone.dev/default')
+    assert.equal(spec['sessionAffinity'], 'ClientIP')
     await assert.rejects(
       kube.patch(
         services,
