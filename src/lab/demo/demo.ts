@@ -1,4 +1,4 @@
-import { accessSync, constants, writeFileSync } from 'node:fs'
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { Ip } from '../../addr/ip.ts'
 import { familyOf, parseIp } from '../../addr/ip.ts'
@@ -121,11 +121,13 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
 /** Before half a minute of work. @throws LabError 'bad-argument' */
 function checkWritable(json: string | undefined): void {
   if (json === undefined) return
-  const folder = dirname(resolve(json))
+  const known = statSync(json, { throwIfNoEntry: false })
+  if (known?.isDirectory() === true) throw new LabError('bad-argument', `--json ${json}: this is a folder`)
+  const target = known === undefined ? dirname(resolve(json)) : json
   try {
-    accessSync(folder, constants.W_OK)
+    accessSync(target, constants.W_OK)
   } catch (cause) {
-    throw new LabError('bad-argument', `--json ${json}: ${folder} cannot be written to`, { cause })
+    throw new LabError('bad-argument', `--json ${json}: ${target} cannot be written to`, { cause })
   }
 }
 
