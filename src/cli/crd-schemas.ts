@@ -23,7 +23,11 @@ export function readCrds(): KubeObject[] {
     .flatMap(name => parseManifests(readFileSync(new URL(name, folder), 'utf8'), name))
 }
 
-export function crdSchemas(definitions: readonly KubeObject[] = readCrds()): CrdSchemas {
+let own: CrdSchemas | undefined
+
+/** Without `definitions`, those of deploy/crds, read once. */
+export function crdSchemas(definitions?: readonly KubeObject[]): CrdSchemas {
+  if (definitions === undefined) return (own ??= crdSchemas(readCrds()))
   return new Map(
     definitions.flatMap(definition => {
       const { group, names, versions } = definition['spec'] as Spec

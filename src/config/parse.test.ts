@@ -364,52 +364,101 @@ test('R-8 configurations compare by content', () => {
   assert.ok(!samePools(one, accept({ pools: [] })))
 })
 
+const KINDS = {
+  pools: 'IPAddressPool',
+  l2Advertisements: 'L2Advertisement',
+  bgpAdvertisements: 'BGPAdvertisement',
+  bgpPeers: 'BGPPeer',
+  bfdProfiles: 'BFDProfile',
+  communities: 'Community',
+} as const
+const object = (kind: keyof typeof KINDS, name: string, spec: unknown): KubeObject => ({
+  kind: KINDS[kind],
+  metadata: { name, namespace: 'metallb-system' },
+  spec,
+})
+
 test('property: the order of the resources changes nothing', () => {
-  const pools = [
-    LAN,
-    pool('b', { addresses: ['192.0.2.9/32'] }),
-    pool('a', { addresses: ['x'] }),
-    pool('b', {}),
-  ]
-  const ads = [ad({}), ad({ interfaces: ['eth0'] }, 'z'), ad({ ipAddressPools: ['b', 'lan'] }, 'm')]
-  fc.assert(
-    fc.property(
-      fc.shuffledSubarray(pools),
-      fc.shuffledSubarray(ads, { minLength: ads.length }),
-      (somePools, l2Advertisements) => {
-        const sorted = [...somePools].sort((a, b) => pools.indexOf(a) - pools.indexOf(b))
-        assert.deepEqual(
-          parse({ pools: somePools, l2Advertisements }),
-          parse({ pools: sorted, l2Advertisements: ads }),
-        )
-      },
+  const peer = { myASN: 64496, peerASN: 64497, peerAddress: '192.0.2.1' }
+  const all: Partial<Record<keyof typeof KINDS, readonly KubeObject[]>> = {
+    pools: [LAN, pool('b', { addresses: ['192.0.2.9/32'] }), pool('a', { addresses: ['x'] }), pool('b', {})],
+    l2Advertisements: [ad({}), ad({ interfaces: ['eth0'] }, 'z'), ad({ ipAddressPools: ['b', 'lan'] }, 'm')],
+    bgpAdvertisements: [
+      object('bgpAdvertisements', 'a', { localPref: 1, communities: ['one', 'two'] }),
+      object('bgpAdvertisements', 'b', { localPref: 2, communities: ['two', '1:1'] }),
+      object('bgpAdvertisements', 'c', { localPref: 2, communities: ['two', '1:1'] }),
+    ],
+    bgpPeers: [
+      object('bgpPeers', 'a', peer),
+      object('bgpPeers', 'b', { ...peer, bfdProfile: 'x' }),
+      object('bgpPeers', 'c', peer),
+    ],
+    bfdProfiles: [object('bfdProfiles', 'x', {}), object('bfdProfiles', 'x', { echoMode: true })],
+    communities: [
+      object('communities', 'a', { communities: [{ name: 'one', value: '1:1' }] }),
+      object('communities', 'b', { communities: [{ name: 'one', value: '2:2' }] }),
+    ],
+  }
+  const shuffled = fc.record(
+    Object.fromEntries(
+      Object.entries(all).map(([kind, objects]) => [
+        kind,
+        fc.shuffledSubarray([...objects], { minLength: objects.length }),
+      ]),
     ),
+    { noNullPrototype: true },
   )
+  fc.assert(fc.property(shuffled, resources => assert.deepEqual(parse(resources), parse(all))))
 })
 
 test('property: whatever the objects hold, the answer is a value', () => {
+  const list = (...items: unknown[]) => fc.array(fc.oneof(fc.constantFrom(...items), fc.jsonValue()))
+  const or = (...items: unknown[]) => fc.oneof(fc.constantFrom(...items), fc.jsonValue())
   const odd = fc.oneof(
     fc.jsonValue(),
     fc.record(
       {
-        addresses: fc.oneof(
-          fc.jsonValue(),
-          fc.array(fc.oneof(fc.string(), fc.constant('192.0.2.0/24'), fc.jsonValue())),
-        ),
+        addresses: fc.oneof(fc.jsonValue(), fc.array(fc.oneof(fc.string(), fc.constant('192.0.2.0/24')))),
         autoAssign: fc.jsonValue(),
         serviceAllocation: fc.oneof(
           fc.jsonValue(),
           fc.record({ namespaceSelectors: fc.jsonValue() }, { noNullPrototype: true }),
         ),
-        nodeSelectors: fc.array(fc.jsonValue()),
+        nodeSelectors: list({}, { matchLabels: { rack: '1' } }),
         preferredNodeSelectors: fc.jsonValue(),
+        ipAddressPools: or(['p'], []),
+        peers: or(['p'], ['q']),
+        aggregationLength: or(24, 33, 0, -1),
+        aggregationLengthV6: or(64, 129),
+        localPref: or(1, 2),
+        communities: list('1:2', 'large:1:2:3', 'x', { name: 'x', value: '1:2' }),
+        serviceSelectors: list({}),
+        myASN: or(64496, 0),
+        peerASN: or(64496, 64497),
+        dynamicASN: or('internal'),
+        peerAddress: or('192.0.2.1', '2001:db8::1'),
+        interface: or('eth0'),
+        holdTime: or('90s', '0', '1s'),
+        keepaliveTime: or('30s', '0s'),
+        password: or('x'),
+        passwordSecret: or({ name: 's' }, {}),
+        bfdProfile: or('p'),
+        echoMode: or(true),
+        detectMultiplier: or(3),
       },
       { noNullPrototype: true, requiredKeys: [] },
     ),
   )
+  const kinds = Object.keys(KINDS) as (keyof typeof KINDS)[]
   fc.assert(
-    fc.property(odd, odd, (poolSpec, adSpec) => {
-      const parsed = parse({ pools: [pool('p', poolSpec)], l2Advertisements: [ad(adSpec)] })
+    fc.property(fc.array(odd, { minLength: 12, maxLength: 12 }), specs => {
+      const resources = Object.fromEntries(
+        kinds.map((kind, i) => [
+          kind,
+          [object(kind, 'p', specs[2 * i]), object(kind, 'q', specs[2 * i + 1])],
+        ]),
+      )
+      const parsed = parse({ ...resources, secrets: [] })
       assert.ok('config' in parsed || parsed.problems.length > 0)
     }),
   )
