@@ -34,7 +34,7 @@ export function serviceStory(
     lines.push(
       `  externalTrafficPolicy ${facts.externalTrafficPolicy}, for ${listed(facts.clusterIps.map(familyOf))}; ${endpointsText(planned)}`,
       '',
-      ...addressStory(planned),
+      ...addressStory(plan, planned),
       '',
       ...layer2Story(planned),
       ...(plan.config?.bgpAdvertisements.length === 0 ? [] : bgpStory(plan, planned)),
@@ -60,7 +60,7 @@ function endpointsText({ endpoints }: ServicePlan): string {
     : `endpoints that can serve are on ${listed(nodes)}`
 }
 
-function addressStory({ decision }: ServicePlan): string[] {
+function addressStory(plan: ClusterPlan, { service, decision }: ServicePlan): string[] {
   const { ips, pool, pending, cleared, why } = decision
   const lines = [
     ips.length > 0
@@ -68,6 +68,18 @@ function addressStory({ decision }: ServicePlan): string[] {
       : `Addresses: none, because ${pending?.message ?? 'it wants none'}`,
   ]
   for (const { pool: name, result } of why) lines.push(`  pool ${name}: ${POOL_REASONS[result]}`)
+  const looked = new Set(why.map(each => each.pool))
+  const { addressPool, loadBalancerIps } = service.annotations
+  const asks = addressPool ?? loadBalancerIps ?? service.loadBalancerIp
+  for (const { name, autoAssign } of plan.config?.pools ?? []) {
+    if (looked.has(name)) continue
+    const reason = why.some(({ result }) => result === 'kept')
+      ? 'not looked at, what the Service holds stays'
+      : asks !== undefined
+        ? `not looked at, the Service asks for ${asks}`
+        : POOL_REASONS[autoAssign ? 'notNeeded' : 'autoAssignOff']
+    lines.push(`  pool ${name}: ${reason}`)
+  }
   if (cleared.length > 0) lines.push(`  it gives back ${cleared.join(' and ')}`)
   return lines
 }
@@ -118,7 +130,7 @@ function bgpStory(plan: ClusterPlan, planned: ServicePlan): string[] {
   const telling = reasons.filter(reason => reason === null).length
   const lines = [
     '',
-    `BGP: ${telling === 0 ? 'nobody tells' : telling === 1 ? '1 node tells' : `${telling} nodes tell`} its routers`,
+    `BGP: ${['no node tells a router', 'one node tells its routers'][telling] ?? `${telling} nodes tell their routers`}`,
   ]
   for (const [node, decision] of bgp) {
     if (decision.reason !== null) {

@@ -28,7 +28,7 @@ import { exitCodeOf } from './plan.ts'
 import { problemsText } from './plan-text.ts'
 
 /** `lodestone explain`: why one Service, address or node is as it is. */
-export function explainCommand(): Command {
+export function explainCommand(io: Io = PROCESS_IO): Command {
   return new Command('explain')
     .description('tell why a Service, an address or a node has what it has')
     .addArgument(
@@ -44,7 +44,7 @@ export function explainCommand(): Command {
     .addOption(kubeconfigOption())
     .addOption(namespaceOption())
     .action(async (subject: string, options: InputOptions) => {
-      process.exitCode = await exitCodeOf(PROCESS_IO, () => explain(subject, options, PROCESS_IO))
+      io.exit(await exitCodeOf(io, () => explain(subject, options, io)))
     })
 }
 

@@ -5,13 +5,20 @@ import { groupOf, type Snapshot, type SnapshotFlags, snapshotOf } from '../plan/
 import { type Kube, KubeError, type KubeObject, RESOURCES, type Resource } from '../ports/kube.ts'
 import { readManifests } from './manifests.ts'
 
-/** Where a command's words go; tests collect them. */
-export type Io = { readonly out: (text: string) => void; readonly err: (text: string) => void }
+/** Where a command's words and its exit status go; tests collect them. */
+export type Io = {
+  readonly out: (text: string) => void
+  readonly err: (text: string) => void
+  readonly exit: (code: number) => void
+}
 
 /** Lines to the process's own streams. */
 export const PROCESS_IO: Io = {
   out: text => process.stdout.write(`${text}\n`),
   err: text => process.stderr.write(`${text}\n`),
+  exit: code => {
+    process.exitCode = code
+  },
 }
 
 /** A mistake of the one who asks: the message says what to write instead. */
@@ -189,10 +196,12 @@ export async function listIfKnown(kube: Kube, resource: Resource, namespace?: st
 
 /** `; did you mean web or web2?`, or nothing when no name is near. */
 export function didYouMean(wanted: string, names: readonly string[]): string {
-  const near = names
+  const measured = names
     .map(name => ({ name, distance: distance(wanted.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ name, distance: d }) => d <= 2 || (wanted.length > 2 && name.includes(wanted)))
     .sort((a, b) => a.distance - b.distance || compareText(a.name, b.name))
+  const nearest = Math.min(2, measured[0]?.distance ?? 0)
+  const near = measured
+    .filter(each => each.distance <= nearest || (wanted.length > 2 && each.name.includes(wanted)))
     .slice(0, 3)
     .map(({ name }) => name)
   return near.length === 0 ? '' : `; did you mean ${near.join(' or ')}?`

@@ -26,7 +26,7 @@ export type PlanOptions = InputOptions & {
 }
 
 /** `lodestone plan`: what the running system does with a cluster, or would do after a change. */
-export function planCommand(): Command {
+export function planCommand(io: Io = PROCESS_IO): Command {
   return new Command('plan')
     .description(
       'show who gets which address, who answers for it and what routers are told, or what a change moves',
@@ -49,7 +49,7 @@ export function planCommand(): Command {
     .addOption(kubeconfigOption())
     .addOption(namespaceOption())
     .action(async (options: PlanOptions) => {
-      process.exitCode = await exitCodeOf(PROCESS_IO, () => plan(options, PROCESS_IO))
+      io.exit(await exitCodeOf(io, () => plan(options, io)))
     })
 }
 
