@@ -27,6 +27,9 @@ export type SpeakerFlags = KubeFlags & {
   readonly logLevel: LogLevel
 }
 
+/** How long a stop waits for Events that are not written yet. */
+const EVENTS_WITHIN_MS = 500
+
 /** `lodestone speaker`: runs until the signal aborts; rejects when it cannot go on. */
 export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal): Promise<void> {
   const clock = new SystemClock()
@@ -68,6 +71,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
   } finally {
     // Also when it never ran: a thread that is left would keep the process alive, and answering.
     server?.close()
+    await events.close(EVENTS_WITHIN_MS)
     kube.close()
     await worker.close()
   }

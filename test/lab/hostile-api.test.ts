@@ -123,6 +123,28 @@ test('a speaker that is killed takes its addresses back, and nobody else goes on
   assert.deepEqual(Object.keys((await ask()).answers), [macs.get(owner)])
 })
 
+test('a speaker that was frozen takes its addresses back, says so, and nobody else goes on answering', async () => {
+  const { owner } = await stage.announced('web')
+  const macs = await stage.macs()
+  const ask = () =>
+    stage.send<{ answers: Record<string, number> }>('client1', { type: 'ask', ip, everyMs: 20, forMs: 300 })
+  const frames = () => stage.metric(owner, /^metallb_layer2_gratuitous_sent/)
+  await pause(5500)
+  const before = await frames()
+  await stage.lab.kill(owner, 'freeze')
+  await waitFor('another to take over', async () => {
+    const now = Object.keys((await ask()).answers)
+    return now.length === 1 && now[0] !== macs.get(owner)
+  })
+  await stage.lab.revive(owner)
+  await waitFor('the owner to answer alone', async () => {
+    const now = Object.keys((await ask()).answers)
+    return now.length === 1 && now[0] === macs.get(owner)
+  })
+  // The counters come every five seconds.
+  await waitFor('new announcements', async () => (await frames()) > before)
+})
+
 test('a speaker may start while the API server is away', async t => {
   const { owner } = await stage.announced('web')
   t.after(() => faultForAll(undefined))
