@@ -1,4 +1,6 @@
 import type { Log } from '../../ports/log.ts'
+import { Admission } from './admission.ts'
+import { Conversions } from './conversion.ts'
 import { GarbageCollector } from './gc.ts'
 import {
   CONFIG_MAP,
@@ -14,10 +16,12 @@ import { CUSTOM_RESOURCE_DEFINITION, customTypes } from './kinds/crd.ts'
 import { ENDPOINT_SLICE, LEASE } from './kinds/endpointslice.ts'
 import { POD } from './kinds/pod.ts'
 import { serviceType } from './kinds/service.ts'
+import { VALIDATING_WEBHOOK_CONFIGURATION } from './kinds/webhook.ts'
 import { DAEMON_SET, DEPLOYMENT, REPLICA_SET } from './kinds/workloads.ts'
 import { ClusterIpPool, PortPool } from './pools.ts'
 import { Registry } from './registry.ts'
 import { Store } from './store.ts'
+import { WebhookCaller } from './webhook-call.ts'
 import { type WriteOptions, Writer } from './writer.ts'
 
 export type ClusterOptions = {
@@ -30,7 +34,13 @@ export type ClusterOptions = {
 }
 
 /** The state of a cluster and the rules of its kinds: everything of the API server but HTTP. */
-export type Cluster = { readonly registry: Registry; readonly store: Store; readonly writer: Writer }
+export type Cluster = {
+  readonly registry: Registry
+  readonly store: Store
+  readonly writer: Writer
+  readonly admission: Admission
+  readonly conversions: Conversions
+}
 
 const CRD_KEY = CUSTOM_RESOURCE_DEFINITION.storageKey
 
@@ -66,10 +76,15 @@ export function makeCluster(options: ClusterOptions): Cluster {
     LEASE,
     EVENTS_EVENT,
     CUSTOM_RESOURCE_DEFINITION,
+    VALIDATING_WEBHOOK_CONFIGURATION,
   ])
   // Later than any revision of an earlier run, as long as that one wrote less than a thousand times a second.
   const store = new Store(Math.floor(options.wallNow()), options.watchWindow)
   const writer = new Writer(registry, store, options.wallNow)
+  const caller = new WebhookCaller(store)
+  const conversions = new Conversions(caller)
+  conversions.attach(registry)
+  const admission = new Admission(store, registry, caller, conversions)
   const collector = new GarbageCollector(registry, store, writer, options.log)
   writer.owners = collector
 
@@ -84,7 +99,7 @@ export function makeCluster(options: ClusterOptions): Cluster {
         }
         registry.removeCustom(last.object.metadata.name)
       } else if (before?.object.spec !== after.object.spec) {
-        registry.setCustom(after.object, customTypes(after.object))
+        registry.setCustom(after.object, customTypes(after.object, conversions))
       }
     }
     if (storageKey === NAMESPACE.storageKey && change.before === undefined) {
@@ -107,5 +122,5 @@ export function makeCluster(options: ClusterOptions): Cluster {
     }
     writer.create(service, 'default', body, systemWrite())
   }
-  return { registry, store, writer }
+  return { registry, store, writer, admission, conversions }
 }

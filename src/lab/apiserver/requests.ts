@@ -16,7 +16,7 @@ import { type ResourcePath, resourcePath, segmentsOf, virtualPath } from './rout
 import { ApiError, badRequest, noSuchPath } from './status.ts'
 import type { Stored } from './store.ts'
 import type { WatchEnd, Watcher } from './watch.ts'
-import type { DeleteOptions, Subresource, WriteOptions } from './writer.ts'
+import { type DeleteOptions, keyOf, type Subresource, type WriteOptions } from './writer.ts'
 
 export type RequestContext = {
   readonly cluster: Cluster
@@ -181,7 +181,14 @@ async function handleResource(
   context: RequestContext,
 ): Promise<Answer | undefined> {
   const { type, namespace, name, subresource } = where
-  const { store } = context.cluster
+  const { conversions, store } = context.cluster
+  if (type.conversion !== undefined) {
+    const objects = store
+      .collection(type.storageKey)
+      .all()
+      .map(stored => stored.object)
+    await conversions.prepare(type, objects)
+  }
   const query: Query = {
     namespace,
     parameters,
@@ -220,8 +227,15 @@ async function handleResource(
     case 'PUT': {
       const body = await readBody(request)
       const options = writeOptions(request, parameters, context)
-      const { writer } = context.cluster
-      const written = writer.update(type, namespace ?? '', name, body, part, options)
+      const { admission, conversions, writer } = context.cluster
+      if (type.conversion !== undefined) await conversions.prepareIncoming(type, body)
+      const before = writer.live(type, namespace ?? '', name).object
+      const written = await admission.write(
+        { type, subresource: part, user: context.user, before },
+        options,
+        (options, keep) =>
+          writer.update(type, namespace ?? '', name, keep ? clone(body) : body, part, options),
+      )
       return answerWritten(type, written, query, options)
     }
     case 'PATCH':
@@ -293,9 +307,18 @@ async function create(
     throw badRequest('an empty namespace may not be set during creation')
   }
   const options = writeOptions(request, query.parameters, context)
-  const written = context.cluster.writer.create(type, where.namespace ?? '', body, options)
+  const { admission, conversions, writer } = context.cluster
+  if (type.conversion !== undefined) await conversions.prepareIncoming(type, body)
+  const written = await admission.write(
+    { type, subresource: '', user: context.user, before: undefined },
+    options,
+    (options, keep) => writer.create(type, where.namespace ?? '', keep ? clone(body) : body, options),
+  )
   return answerWritten(type, written, query, options)
 }
+
+/** As many as the real server makes. */
+const PATCH_ATTEMPTS = 5
 
 const PATCH_TYPES = [
   'application/json-patch+json',
@@ -312,7 +335,7 @@ async function patch(
   context: RequestContext,
 ): Promise<Answer> {
   const { type, name = '', namespace = '' } = where
-  const { writer } = context.cluster
+  const { admission, conversions, store, writer } = context.cluster
   const media = mediaType(request)
   const supported = type.custom ? PATCH_TYPES.filter(m => !m.includes('strategic')) : PATCH_TYPES
   if (!supported.includes(media)) {
@@ -327,17 +350,34 @@ async function patch(
   if (media === 'application/apply-patch+yaml') {
     const manager = { ...options, fieldManager: query.parameters.get('fieldManager') ?? '' }
     const force = isTrue(query.parameters.get('force'))
-    return answerWritten(
-      type,
-      writer.apply(type, namespace, name, body, part, force, manager),
-      query,
-      options,
+    if (type.conversion !== undefined) await conversions.prepareIncoming(type, body)
+    const before = store.collection(type.storageKey).get(keyOf(type, namespace, name))?.object
+    const written = await admission.write(
+      { type, subresource: part, user: context.user, before },
+      manager,
+      (options, keep) => writer.apply(type, namespace, name, keep ? clone(body) : body, part, force, options),
     )
+    return answerWritten(type, written, query, options)
   }
-  const live = writer.live(type, namespace, name)
-  const patched = patchedObject(type, live.object, body, media)
-  const written = writer.update(type, namespace, name, patched, part, options)
-  return answerWritten(type, written, query, options)
+  // Nothing comes between reading and writing, unless somebody is asked meanwhile; then what came between is patched instead.
+  for (let attempt = 1; ; attempt++) {
+    const live = writer.live(type, namespace, name)
+    const patched = patchedObject(type, live.object, body, media)
+    if (type.conversion !== undefined) await conversions.prepareIncoming(type, patched)
+    try {
+      const written = await admission.write(
+        { type, subresource: part, user: context.user, before: live.object },
+        options,
+        (options, keep) =>
+          writer.update(type, namespace, name, keep ? clone(patched) : patched, part, options),
+      )
+      return answerWritten(type, written, query, options)
+    } catch (error) {
+      const stale = error instanceof ApiError && error.reason === 'Conflict'
+      const wasAsked = type.conversion !== undefined || admission.isAsked(type, part, 'UPDATE')
+      if (!stale || !wasAsked || attempt >= PATCH_ATTEMPTS) throw error
+    }
+  }
 }
 
 function patchedObject(type: ResourceType, live: ApiObject, body: unknown, media: string): unknown {
@@ -390,7 +430,20 @@ async function deleteOne(
 ): Promise<Answer> {
   const { type, namespace = '', name = '' } = where
   const options = await deleteOptions(request, query.parameters)
-  const deleted = context.cluster.writer.delete(type, namespace, name, options)
+  const { admission, writer } = context.cluster
+  await admission.admit(
+    {
+      type,
+      operation: 'DELETE',
+      subresource: '',
+      user: context.user,
+      dryRun: options.dryRun,
+      object: undefined,
+      oldObject: writer.live(type, namespace, name).object,
+    },
+    [],
+  )
+  const deleted = writer.delete(type, namespace, name, options)
   if (!deleted.gone || type.storageKey === '/pods' || query.wanted.as !== 'object') {
     return { code: 200, body: encodeOne(type, deleted.object, undefined, query) }
   }
@@ -415,13 +468,27 @@ async function deleteCollection(
   context: RequestContext,
 ): Promise<Answer> {
   const { type } = where
-  const { writer, store } = context.cluster
+  const { admission, writer, store } = context.cluster
   const options = await deleteOptions(request, query.parameters)
   const items = record(JSON.parse(listBytes(store, type, { ...query, wanted: { as: 'object' } }).toString()))[
     'items'
   ]
   const all = (Array.isArray(items) ? items : []) as ApiObject[]
   for (const { metadata } of all) {
+    const live = store.collection(type.storageKey).get(keyOf(type, metadata.namespace ?? '', metadata.name))
+    if (live === undefined) continue
+    await admission.admit(
+      {
+        type,
+        operation: 'DELETE',
+        subresource: '',
+        user: context.user,
+        dryRun: options.dryRun,
+        object: undefined,
+        oldObject: live.object,
+      },
+      [],
+    )
     try {
       writer.delete(type, metadata.namespace ?? '', metadata.name, { ...options, preconditions: {} })
     } catch (error) {

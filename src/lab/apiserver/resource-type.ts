@@ -68,6 +68,8 @@ export type ResourceType = {
   /** The stored object in this version, and back. Absent: only apiVersion differs. */
   readonly fromStored?: (object: ApiObject) => ApiObject
   readonly toStored?: (object: ApiObject) => ApiObject
+  /** A webhook converts between the versions; what `fromStored` and `toStored` then need has to be prepared. */
+  readonly conversion?: { readonly clientConfig: unknown }
 }
 
 export type ScalePaths = {

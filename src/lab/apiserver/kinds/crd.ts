@@ -14,7 +14,7 @@ import {
 import { ALL_VERBS, type Column, type ResourceType } from '../resource-type.ts'
 import type { Schema } from '../schema.ts'
 import { selectorText } from '../selectors.ts'
-import { forbiddenField, invalidValue, required } from '../status.ts'
+import { invalidValue, required } from '../status.ts'
 import {
   AGE,
   age,
@@ -177,9 +177,10 @@ export const CUSTOM_RESOURCE_DEFINITION: ResourceType = builtIn({
           causes.push(invalidValue(`${field}.type`, at(schema, 'type') ?? '', 'must be object at the root'))
         }
       })
-      if (at(spec, 'conversion', 'strategy') === 'Webhook') {
+      const clientConfig = at(spec, 'conversion', 'webhook', 'clientConfig')
+      if (at(spec, 'conversion', 'strategy') === 'Webhook' && clientConfig === undefined) {
         causes.push(
-          forbiddenField('spec.conversion.strategy', 'this server converts between versions with None only'),
+          required('spec.conversion.webhook.clientConfig', 'required when strategy is set to Webhook'),
         )
       }
       for (const field of ['group', 'scope'] as const) {
@@ -214,9 +215,16 @@ function printerColumn(definition: JsonObject): Column {
   }
 }
 
+/** Versions of an object by a webhook, in a moment because they were prepared. */
+export type Converter = { convert(object: ApiObject, apiVersion: string): ApiObject }
+
 /** The kinds that a CustomResourceDefinition asks for, a type per served version. */
-export function customTypes(crd: ApiObject): ResourceType[] {
+export function customTypes(crd: ApiObject, converter?: Converter): ResourceType[] {
   const spec = record(crd.spec)
+  const byWebhook = converter !== undefined && at(spec, 'conversion', 'strategy') === 'Webhook'
+  const clientConfig = at(spec, 'conversion', 'webhook', 'clientConfig')
+  const storage = list(spec['versions']).find(version => at(version, 'storage') === true)
+  const storedVersion = `${text(spec['group'])}/${text(at(storage, 'name'))}`
   const names = record(spec['names'])
   const group = text(spec['group'])
   const plural = text(names['plural'])
@@ -273,6 +281,13 @@ export function customTypes(crd: ApiObject): ResourceType[] {
       hooks: {},
       fieldSelectors,
       custom: true,
+      ...(byWebhook ? { conversion: { clientConfig } } : {}),
+      ...(byWebhook && version !== storage
+        ? {
+            fromStored: (object: ApiObject) => converter.convert(object, `${group}/${text(version['name'])}`),
+            toStored: (object: ApiObject) => converter.convert(object, storedVersion),
+          }
+        : {}),
       ...(scale === undefined
         ? {}
         : {
