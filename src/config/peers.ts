@@ -81,11 +81,18 @@ export function parsePeer(source: KubeObject, around: PeerSurroundings, report: 
   spec.done()
   const specText = canonicalText(object['spec'])
   if (asn === undefined || target === undefined) return { object: ref, peer: undefined, specText }
-  if (rest.ebgpMultiHop && (asn.peerAsn === asn.myAsn || asn.peerAsn === 'internal')) {
+  if (rest.ebgpMultiHop && asn.peerAsn === asn.myAsn) {
     place(
       spec.at('ebgpMultiHop'),
       'multihop-internal',
       `ebgpMultiHop is for peers of another AS, and this peer is of ours (${asn.myAsn}); leave it out`,
+    )
+  } else if (rest.ebgpMultiHop && asn.peerAsn === 'internal') {
+    place(
+      spec.at('ebgpMultiHop'),
+      'field-ignored',
+      'ebgpMultiHop has no effect with dynamicASN internal: peers of our own AS may be any number of hops away',
+      'warning',
     )
   }
   return { object: ref, peer: { ...rest, ...asn, target }, specText }

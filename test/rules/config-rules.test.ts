@@ -275,8 +275,12 @@ testCases({
     objects: [
       peer('a', { peerASN: 64496, ebgpMultiHop: true }),
       peer('b', { ebgpMultiHop: true, peerAddress: '192.0.2.1' }),
+      peer('c', { ebgpMultiHop: true, peerASN: 0, dynamicASN: 'internal', peerAddress: '192.0.2.2' }),
     ],
-    says: ['error multihop-internal BGPPeer/a spec.ebgpMultiHop'],
+    says: [
+      'error multihop-internal BGPPeer/a spec.ebgpMultiHop',
+      'warning field-ignored BGPPeer/c spec.ebgpMultiHop',
+    ],
   },
   'V-32 one of peerAddress and interface, not both': {
     objects: [
