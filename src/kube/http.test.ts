@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
 import { type KubeErrorCode, RESOURCES } from '../ports/kube.ts'
 import { FakeLog } from '../ports/log.ts'
@@ -166,6 +167,34 @@ test('a kept connection that the server closed is replaced, unseen', () =>
       server.resetConnections()
     }
   }))
+
+test('when every kept connection turns out to be closed, that is unreachable, and passes', async () => {
+  let breaking = false
+  const waiting: (() => void)[] = []
+  const server = createHttpServer((request, response) => {
+    if (breaking) {
+      request.socket.destroy()
+      return
+    }
+    const answer = () => {
+      response.setHeader('content-type', 'application/json')
+      response.end(JSON.stringify({ apiVersion: 'v1', kind: 'Service', metadata: WEB }))
+    }
+    // All at once, so that each has a connection of its own.
+    if (waiting.push(answer) === 8) for (const each of waiting.splice(0)) each()
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const kube = client(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  try {
+    await Promise.all(Array.from({ length: 8 }, () => kube.get(services, WEB)))
+    breaking = true
+    await assert.rejects(kube.get(services, WEB), { name: 'KubeError', code: 'unreachable' })
+    await assert.rejects(kube.create(services, { metadata: WEB }), { name: 'KubeError', code: 'unreachable' })
+  } finally {
+    kube.close()
+    server.close()
+  }
+})
 
 test('no more than the bound at once, in the order of asking; beyond the queue is refused', async () => {
   const slots = new Slots(2, 3)

@@ -158,13 +158,14 @@ export class HttpClient {
       throw new KubeError('unauthorized', `${request.what}: ${messageOf(cause)}`, { cause })
     }
     request.signal?.throwIfAborted()
-    try {
-      return { response: await this.#exchange(request, used), used }
-    } catch (error) {
-      // The server closed an idle connection just as we wrote to it: it saw nothing. Still, no second POST.
-      if (error instanceof StaleConnection && request.method !== 'POST')
+    for (let attempt = 1; ; attempt++) {
+      try {
         return { response: await this.#exchange(request, used), used }
-      throw error instanceof StaleConnection ? error.cause : error
+      } catch (error) {
+        if (!(error instanceof StaleConnection)) throw error
+        // The server closed an idle connection just as we wrote to it: it saw nothing. Several may be idle; and no second POST.
+        if (request.method === 'POST' || attempt >= STALE_ATTEMPTS) throw error.cause
+      }
     }
   }
 
@@ -344,6 +345,9 @@ export class HttpClient {
       : kubeError
   }
 }
+
+/** How many kept connections may turn out to be closed before a request counts as failed. */
+const STALE_ATTEMPTS = 3
 
 /** A kept connection that was closed under us. */
 class StaleConnection extends Error {
