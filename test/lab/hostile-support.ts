@@ -205,7 +205,7 @@ export function addressesOf(object: KubeObject | undefined): string[] {
 export async function waitFor(
   what: string,
   condition: () => Promise<boolean> | boolean,
-  withinMs = 30_000,
+  withinMs = 60_000,
 ): Promise<void> {
   const end = performance.now() + withinMs
   for (;;) {
