@@ -58,7 +58,7 @@ export const bench: Bench = {
     const start = (host: string, command: string, flags: readonly string[]): Promise<MeasuredProcess> => {
       const common = ['--kubeconfig', kubeconfig, '--namespace', 'metallb-system']
       const argv = [process.execPath, '--eval', RUN, LODESTONE, command, ...common, ...flags]
-      return startMeasured(lab, host, argv)
+      return startMeasured(lab, host, argv, join(folder, `${command}.log`))
     }
     return [
       {

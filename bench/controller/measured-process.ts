@@ -42,15 +42,23 @@ export type MeasuredProcess = {
 
 const KEPT_LINES = 50
 
-/** The first line that it writes is its id in the lab's own process namespace. */
-const SCRIPT = 'echo $$; exec "$@"'
+/** The first line is its id in the lab's own process namespace; what it writes itself goes to the file, if one is given. */
+const SCRIPT = `echo $$; file=$1; shift
+if [ -n "$file" ]; then exec "$@" > "$file"; else exec "$@"; fi`
 
+/**
+ * @param logFile takes its standard output, so that nobody has to read it while it is measured; without one, `line` hands it out
+ */
 export async function startMeasured(
   lab: Lab,
   host: string,
   argv: readonly string[],
+  logFile = '',
 ): Promise<MeasuredProcess> {
-  const child = lab.spawn(host, ['sh', '-c', SCRIPT, 'sh', ...argv], { stdio: 'pipe', detached: true })
+  const child = lab.spawn(host, ['sh', '-c', SCRIPT, 'sh', logFile, ...argv], {
+    stdio: 'pipe',
+    detached: true,
+  })
   const output = new Lines(child, argv.join(' '))
   const pid = await output.next(/^\d+$/)
   return {
