@@ -149,6 +149,8 @@ export class CertificateKeeper {
   }
 
   async #pass(): Promise<void> {
+    // Not known is not absent.
+    if (!this.#secrets.synced) return
     const now = this.#clock.wallNow()
     const secret = this.#secrets.items.get(this.#key)
     const held = hold(secret?.data ?? {}, this.#names)

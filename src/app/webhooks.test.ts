@@ -534,20 +534,20 @@ test('with --disable-cert-rotation: the files of a directory, once they fit', as
   const stop = new AbortController()
   const directory = mkdtempSync(join(tmpdir(), 'lodestone-webhooks-'))
   const served: string[] = []
-  let looks = 0
+  const armed: number[] = []
   const counting = {
     now: () => clock.now(),
     wallNow: () => clock.wallNow(),
     after: (delayMs: number, callback: () => void) => {
-      looks++
+      armed.push(delayMs)
       return clock.after(delayMs, callback)
     },
   }
   /** Until the next look is armed, this one is not over. */
   const look = async () => {
-    const before = looks
+    const before = armed.length
     clock.advance(10_000)
-    while (looks === before) await new Promise(setImmediate)
+    while (armed.length === before) await new Promise(setImmediate)
   }
   try {
     const validity = { fromMs: clock.wallNow(), untilMs: clock.wallNow() + DAY }
