@@ -69,6 +69,7 @@ test('several files are one cluster, and JSON comes alone on the output', async 
   const [pool = '', rest = ''] = files(t, POOL, all(NODE, service('web'), slice('web')))
   const { out, err, code } = await run(planCommand, '-f', pool, '-f', rest, '-o', 'json')
   const plan = JSON.parse(out) as PlanJson
+  assert.equal(out, JSON.stringify(plan, undefined, 2))
   assert.deepEqual(
     plan.layer2.map(({ service: key, ips, owner }) => [key, ips, owner]),
     [['default/web', ['192.0.2.100'], 'node1']],
@@ -109,6 +110,7 @@ test('a refused configuration is told, and the exit status is 1', async t => {
   const json = await run(planCommand, '-f', file, '-o', 'json')
   assert.equal(json.code, 1)
   const plan = JSON.parse(json.out) as PlanJson
+  assert.equal(json.out, JSON.stringify(plan, undefined, 2))
   assert.deepEqual(plan.allocations, [])
   assert.equal(plan.problems?.[0]?.code, 'address-invalid')
   const story = await run(explainCommand, 'web', '-f', file)

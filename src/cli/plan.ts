@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
-import { planCluster } from '../plan/cluster-plan.ts'
+import { type ClusterPlan, planCluster } from '../plan/cluster-plan.ts'
 import { difference, settled } from '../plan/difference.ts'
-import { planToJson } from '../plan/json.ts'
+import { planLists } from '../plan/json.ts'
 import { kubeconfigOption, lbClassOption, namespaceOption } from './flags.ts'
 import {
   changed,
@@ -59,8 +59,8 @@ export async function plan(options: PlanOptions, io: Io): Promise<number> {
     const before = planCluster(snapshotFrom(objects, options))
     if (options.change.length === 0) {
       if (before.problems.length > 0) io.err(problemsText(before.problems))
-      const text = options.output === 'json' ? json(planToJson(before)) : planText(before)
-      if (text !== '') io.out(text)
+      const text = options.output === 'json' ? planJsonLines(before) : [planText(before)]
+      for (const line of text) if (line !== '') io.out(line)
       return before.refused ? 1 : 0
     }
     if (before.refused)
@@ -73,6 +73,26 @@ export async function plan(options: PlanOptions, io: Io): Promise<number> {
     io.out(options.output === 'json' ? json(change) : changeText(change))
     return after.refused ? 1 : 0
   })
+}
+
+/** As JSON.stringify would print the whole, in pieces of one item. */
+function* planJsonLines(plan: ClusterPlan): Generator<string> {
+  const { problems, ...lists } = planLists(plan)
+  const shown = Object.entries(plan.problems.length === 0 ? lists : { ...lists, problems })
+  for (const [index, [name, items]] of shown.entries()) {
+    const opening = `${index === 0 ? '{\n' : ''}  ${JSON.stringify(name)}: [`
+    const closing = index === shown.length - 1 ? ']\n}' : '],'
+    let last: string | undefined
+    for (const item of items) {
+      yield last === undefined ? opening : `${last},`
+      last = `    ${json(item).replaceAll('\n', '\n    ')}`
+    }
+    if (last === undefined) yield opening + closing
+    else {
+      yield last
+      yield `  ${closing}`
+    }
+  }
 }
 
 function json(value: unknown): string {

@@ -109,6 +109,8 @@ class ServicePlanner {
   readonly #pools: ReadonlyMap<string, Pool>
   readonly #order = new DigestOrder()
   readonly #alive: ReadonlySet<string> | 'all'
+  /** What every node does about a Service whose pool BGP does not announce: one for all of them, there may be many. */
+  readonly #notOwners: ReadonlyMap<string, NodeBgp>
 
   constructor(snapshot: Snapshot, config: Config, nodes: ReadonlyMap<string, NodeFacts>) {
     this.#snapshot = snapshot
@@ -117,6 +119,9 @@ class ServicePlanner {
     this.#pools = new Map(config.pools.map(pool => [pool.name, pool]))
     const { down } = snapshot
     this.#alive = down.size === 0 ? 'all' : new Set([...nodes.keys()].filter(name => !down.has(name)))
+    this.#notOwners = new Map(
+      [...nodes.keys()].map(name => [name, { reason: down.has(name) ? 'notAlive' : 'notOwner', offers: [] }]),
+    )
     for (const slice of snapshot.slices) {
       if (slice.serviceKey === undefined) continue
       const known = this.#slices.get(slice.serviceKey)
@@ -166,6 +171,7 @@ class ServicePlanner {
     const advertisements = bgpAdvertisementsOfPool(this.#config, pool.name)
     const endpoints = bgpEndpoints(slices)
     const { ignoreExcludeLabel, down } = this.#snapshot
+    if (advertisements.length === 0) return this.#notOwners
     const result = new Map<string, NodeBgp>()
     for (const [name, node] of this.#nodes) {
       const decision: NodeBgp = down.has(name)

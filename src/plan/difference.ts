@@ -37,7 +37,7 @@ export function difference(before: ClusterPlan, after: ClusterPlan): PlanChangeJ
     allocations: allocationChanges(before, after),
     layer2: ownerChanges(before, after),
     bgp: routeChanges(before, after),
-    ...problemsToJson(after.problems),
+    ...(after.problems.length > 0 && { problems: problemsToJson(after.problems) }),
   }
 }
 
