@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { integer } from './flags.ts'
 
 /** The command line in a process of its own: it sets the exit status and writes to the terminal. */
 function lodestone(argv: readonly string[], environment: Record<string, string> = {}) {
-  const main = new URL('./main.js', import.meta.url).href
-  const script = `import(${JSON.stringify(main)}).then(it => it.main([process.argv[0], 'lodestone', ...process.argv.slice(1)]))`
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script, '--', ...argv], {
+  const entry = fileURLToPath(new URL('./main-for-tests.js', import.meta.url))
+  const { status, stdout, stderr } = spawnSync(process.execPath, [entry, ...argv], {
     encoding: 'utf8',
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', ...environment },
     timeout: 30_000,
