@@ -58,7 +58,7 @@ test('every command of the lab says what it does', () => {
   const commands = labCommand().commands
   assert.deepEqual(
     commands.map(command => command.name()),
-    ['up', 'status', 'exec', 'kubeconfig', 'kubectl', 'kill', 'revive', 'down', 'demo'],
+    ['up', 'status', 'exec', 'kubeconfig', 'kubectl', 'kill', 'revive', 'demo', 'down'],
   )
   for (const command of commands) assert.ok(command.description().length > 10)
 })
