@@ -315,7 +315,7 @@ describe('webhooks of the controller', () => {
 
   it('a BGPPeer of v1beta1 is validated, stored as v1beta2, and read back as it was', async t => {
     if (!hasKubectl) return t.skip('no kubectl')
-    const bad = peer('old', 'v1beta1', { myASN: 64513, ebgpMultiHop: true })
+    const bad = peer('old', 'v1beta1', { routerID: 'here' })
     const refused = await apply(bad)
     assert.equal(refused.code, 1)
     assert(refused.out.includes(denial('bgppeersvalidationwebhook', bad)), refused.out)
