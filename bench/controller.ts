@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ProcessStatus } from '../src/api/lab.ts'
@@ -42,8 +40,8 @@ export const bench: Bench = {
   async open(scope) {
     const lab = await startLab({ name: `bench-${process.pid}`, bare: true, nodes: 1, signal: scope.signal })
     scope.defer(() => lab.down())
-    const folder = mkdtempSync(join(tmpdir(), 'lodestone-bench-'))
-    scope.defer(() => rmSync(folder, { recursive: true, force: true }))
+    // It goes with the lab, however that ends.
+    const folder = lab.logFolder
     const kubeconfig = join(folder, 'kubeconfig')
     const api = await startMeasured(lab, 'control', [process.execPath, API_SERVER, kubeconfig])
     /** What the process with the API server sees; rejects when one of those that it waits for ends meanwhile. */

@@ -1,6 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Lab } from '../lab.ts'
 
@@ -74,15 +73,16 @@ done`
 
 /**
  * Starts keepalived (Debian package keepalived) in the foreground on a host. Its state comes from its log, since the file that it
- * writes on a signal has one fixed name for all instances. Resolves once it runs, as a backup.
+ * writes on a signal has one fixed name for all instances. Its files are in the lab's folder of logs: they go
+ * with the lab at the latest. Resolves once it runs, as a backup.
  * @throws Error when it is not installed or refuses its configuration
  */
 export async function startKeepalived(
-  lab: Pick<Lab, 'spawn' | 'exec'>,
+  lab: Pick<Lab, 'spawn' | 'exec' | 'logFolder'>,
   host: string,
   options: KeepalivedOptions,
 ): Promise<Keepalived> {
-  const folder = mkdtempSync(join(tmpdir(), 'lodestone-keepalived-'))
+  const folder = mkdtempSync(join(lab.logFolder, `keepalived-${host}-`))
   const file = (name: string): string => join(folder, name)
   writeFileSync(file('conf'), keepalivedConfig(host, options), { mode: 0o600 })
   // Files of its own: with the usual ones, the second instance of a machine takes the first one for itself.
