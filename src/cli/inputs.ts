@@ -1,8 +1,10 @@
 import { Option } from 'commander'
+import { fieldsOf, labelsOf } from '../config/fields.ts'
 import { compareText } from '../config/selectors.ts'
+import { expectedSlices, needsEndpoints, ownerOf } from '../plan/expected-endpoints.ts'
 import { applyChange, clusterFamilies, normalized, withClusterIps } from '../plan/objects.ts'
 import { groupOf, type Snapshot, type SnapshotFlags, snapshotOf } from '../plan/snapshot.ts'
-import { type Kube, KubeError, type KubeObject, RESOURCES, type Resource } from '../ports/kube.ts'
+import { type Kube, KubeError, type KubeObject, objectKey, RESOURCES, type Resource } from '../ports/kube.ts'
 import { readManifests } from './manifests.ts'
 
 /** Where a command's words and its exit status go; tests collect them. */
@@ -12,9 +14,20 @@ export type Io = {
   readonly exit: (code: number) => void
 }
 
-/** Lines to the process's own streams. */
+let listens = false
+
+/** Lines to the process's own streams. Whoever closes the pipe, such as `head`, has read enough: that ends the process quietly. */
 export const PROCESS_IO: Io = {
-  out: text => process.stdout.write(`${text}\n`),
+  out: text => {
+    if (!listens) {
+      listens = true
+      process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EPIPE') throw error
+        process.exit()
+      })
+    }
+    process.stdout.write(`${text}\n`)
+  },
   err: text => process.stderr.write(`${text}\n`),
   exit: code => {
     process.exitCode = code
@@ -46,10 +59,10 @@ export type InputOptions = {
 export function fileOption(): Option {
   return new Option(
     '-f, --file <path>',
-    'manifests of the whole cluster: a file, a folder or - ; repeat for more (default: the live cluster)',
+    'manifests of the whole cluster: a file, a folder, or - for standard input; repeat for more',
   )
     .argParser(collect)
-    .default([], 'none')
+    .default([], 'the live cluster')
 }
 
 export function downOption(): Option {
@@ -123,20 +136,45 @@ function manifestsAsObjects(
   return objects.map(object => withClusterIps(object, families))
 }
 
-/** The cluster after `kubectl apply` of these manifests. */
+/** The cluster after `kubectl apply` of these manifests, and after Kubernetes has found the endpoints of new Services. */
 export async function changed(
-  objects: readonly KubeObject[],
+  { objects, kube }: Cluster,
   files: readonly string[],
   namespace: string,
   io: Io,
 ): Promise<readonly KubeObject[]> {
   const change = normalized(await readManifests(files), namespace)
-  const { objects: after, missing } = applyChange(objects, change)
+  const { objects: applied, missing } = applyChange(objects, change)
+  let after = [...applied]
+  for (const service of needsEndpoints(objects, applied)) {
+    const pods = kube === undefined ? applied : await podsOf(kube, service)
+    const slices = expectedSlices(service, pods, applied)
+    if (slices === undefined) {
+      io.err(
+        `warning: nothing is known of the pods of Service ${objectKey(service.metadata)}: it is planned without endpoints`,
+      )
+    } else {
+      const key = objectKey(service.metadata)
+      after = after
+        .filter(object => object.kind !== 'EndpointSlice' || ownerOf(object) !== key)
+        .concat(slices)
+    }
+  }
   for (const { kind, metadata } of missing) {
     io.err(`warning: ${kind} ${metadata.name} is to be deleted, but is not there`)
   }
   const families = clusterFamilies(after)
   return after.map(object => withClusterIps(object, families))
+}
+
+async function podsOf(
+  kube: Kube,
+  { metadata: { namespace = '' }, ...service }: KubeObject,
+): Promise<KubeObject[]> {
+  const selector = Object.entries(labelsOf(fieldsOf(service['spec'])['selector']))
+  const labelSelector = selector.map(([key, value]) => `${key}=${value}`).join(',')
+  const pods = await kube.list(RESOURCES.pods, { namespace, labelSelector })
+  return pods.map(pod => ({ ...pod, kind: 'Pod' }))
 }
 
 /** @throws InputError when a node that is to be down is not there */

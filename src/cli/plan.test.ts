@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import type { PlanChangeJson, PlanJson } from '../api/plan.ts'
 import { explainCommand } from './explain.ts'
 import { didYouMean } from './inputs.ts'
@@ -207,10 +209,37 @@ default/web  -             node1  nobody answered before`,
   )
 })
 
+test('a new Service whose pods are not known is planned without endpoints, and that is said', async t => {
+  const [cluster = '', change = ''] = files(t, all(POOL, NODE), service('web', ', selector: { app: web }'))
+  const { out, err } = await run(planCommand, '-f', cluster, '--change', change, '-o', 'json')
+  assert.equal(
+    err,
+    'warning: nothing is known of the pods of Service default/web: it is planned without endpoints',
+  )
+  assert.deepEqual((JSON.parse(out) as PlanChangeJson).layer2, [])
+})
+
 test('names that are near', () => {
   const names = ['web', 'web-admin', 'mail', 'shop/web']
   assert.equal(didYouMean('wbe', names), '; did you mean web?')
   assert.equal(didYouMean('admin', names), '; did you mean web-admin?')
   assert.equal(didYouMean('Mail', names), '; did you mean mail?')
   assert.equal(didYouMean('zzzzzz', names), '')
+})
+
+test('a reader that has read enough ends the command quietly', async t => {
+  const services = Array.from({ length: 300 }, (_, index) => service(`s${index}`))
+  const [file = ''] = files(t, all(POOL, NODE, ...services))
+  const main = fileURLToPath(new URL('main.js', import.meta.url))
+  const script =
+    'const { main } = await import(process.argv[1]); await main(["", "", ...process.argv.slice(2)])'
+  const argv = ['--input-type=module', '-e', script, main, 'plan', '-f', file, '-o', 'json']
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let err = ''
+  child.stderr.setEncoding('utf8').on('data', text => {
+    err += text
+  })
+  child.stdout.once('data', () => child.stdout.destroy())
+  const code = await new Promise(resolve => child.once('close', resolve))
+  assert.deepEqual([code, err], [0, ''])
 })

@@ -55,7 +55,7 @@ export function planCommand(io: Io = PROCESS_IO): Command {
 
 /** @returns the exit status: 0, or 1 when the configuration is refused */
 export async function plan(options: PlanOptions, io: Io): Promise<number> {
-  return await withCluster(options, io, async ({ objects }) => {
+  return await withCluster(options, io, async ({ objects, kube }) => {
     const before = planCluster(snapshotFrom(objects, options))
     if (options.change.length === 0) {
       if (before.problems.length > 0) io.err(problemsText(before.problems))
@@ -65,7 +65,8 @@ export async function plan(options: PlanOptions, io: Io): Promise<number> {
     }
     if (before.refused)
       io.err(`Before the change the configuration is refused:\n${problemsText(before.problems)}`)
-    const next = await changed(settled(objects, before), options.change, options.namespace, io)
+    const cluster = { objects: settled(objects, before), kube }
+    const next = await changed(cluster, options.change, options.namespace, io)
     const after = planCluster(snapshotFrom(next, options), before.config)
     if (after.problems.length > 0) io.err(problemsText(after.problems))
     if (after.refused) io.err('The changed configuration is refused as a whole: the one before it goes on.')

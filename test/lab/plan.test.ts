@@ -4,9 +4,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import type { PlanChangeJson, PlanJson } from '../../src/api/plan.ts'
 import { explainCommand } from '../../src/cli/explain.ts'
+import { readManifests } from '../../src/cli/manifests.ts'
 import { planCommand } from '../../src/cli/plan.ts'
 import { serviceFromObject } from '../../src/config/services.ts'
 import { createKube, type KubeClient } from '../../src/kube/client.ts'
@@ -196,10 +198,49 @@ test('what a change is planned to move is what moves when it is made', async () 
 
 const NODE3 = { matchLabels: { 'kubernetes.io/hostname': 'node3' } }
 
+const DEPLOYMENTS: Resource = {
+  group: 'apps',
+  version: 'v1',
+  plural: 'deployments',
+  kind: 'Deployment',
+  namespaced: true,
+}
+
+test('the endpoints of a new Service are foreseen from the pods that it selects', async () => {
+  const example = fileURLToPath(new URL('../../../examples/web-cluster.yaml', import.meta.url))
+  const [deployment] = await readManifests([example])
+  assert.ok(deployment?.kind === 'Deployment')
+  await kube.create(DEPLOYMENTS, { ...deployment, spec: { ...(deployment['spec'] as object), replicas: 1 } })
+  await waitUntil(
+    'a pod',
+    async () => {
+      const pods = await kube.list(RESOURCES.pods, { namespace: 'default', labelSelector: 'app=web' })
+      const ready = pods.some(pod =>
+        JSON.stringify(pod['status']).includes('{"type":"Ready","status":"True"'),
+      )
+      return ready ? undefined : JSON.stringify(pods.map(pod => pod['status']))
+    },
+    WITHIN,
+  )
+  const web = service('web')
+  const local = { ...(web['spec'] as object), externalTrafficPolicy: 'Local', selector: { app: 'web' } }
+  const file = join(folder, 'web.json')
+  writeFileSync(file, JSON.stringify({ ...web, spec: local }))
+  const { allocations, layer2 } = JSON.parse(
+    await run(planCommand, '--change', file, '-o', 'json'),
+  ) as PlanChangeJson
+  const [ips, owner] = [allocations[0]?.after.join(), layer2[0]?.after]
+  assert.match(`${ips} ${owner}`, /^192\.0\.2\.\d+ node\d$/)
+  const before = await planned()
+  await create({ ...web, spec: local })
+  await becomes({ ...before, 'default/web': `${ips} ${owner}` })
+})
+
 test('who answers after a node is lost is who was planned', async () => {
   await becomes(await planned())
-  const wanted = await planned('--down', 'node3')
-  assert.ok(Object.values(wanted).every(text => /node[12]$/.test(text)))
-  await lab.kill('node3', 'link')
+  const owner = (await planned())['default/a']?.split(' ')[1] ?? ''
+  const wanted = await planned('--down', owner)
+  assert.ok(Object.values(wanted).every(text => !text.endsWith(owner)))
+  await lab.kill(owner, 'link')
   await becomes(wanted)
 })
