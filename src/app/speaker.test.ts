@@ -189,7 +189,7 @@ test('nothing is planned before the cluster key is known, and a lost key changes
   await rig.end()
 })
 
-test('the plan follows what changes: endpoints, addresses, type, the node itself', async () => {
+test('R-6: the plan follows what changes: endpoints, addresses, type, the node itself', async () => {
   const rig = new Rig()
   rig.secret()
   rig.kube.seed(RESOURCES.services, service('web', VIP, { externalTrafficPolicy: 'Local' }))
@@ -208,6 +208,29 @@ test('the plan follows what changes: endpoints, addresses, type, the node itself
   await waitFor('the end of the exclusion', () => rig.planned('192.0.2.150') === '')
   rig.kube.seed(RESOURCES.services, service('web', undefined, { type: 'ClusterIP' }))
   await waitFor('the withdrawal (P-1)', () => rig.planned('192.0.2.150') === 'none')
+  await rig.end()
+})
+
+test('R-9: a configuration without a pool for what this node announces waits until the controller has moved it', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true)
+  rig.kube.seed(RESOURCES.ipAddressPools, {
+    metadata: { name: 'lan', namespace: NAMESPACE },
+    spec: { addresses: ['192.0.2.150-192.0.2.199'] },
+  })
+  await waitFor('the hold', () => rig.log.lines.some(line => line.event === 'config-held'))
+  assert.equal(rig.metrics.values.get('metallb_k8s_client_config_stale_bool'), 1)
+  assert.notEqual(rig.planned(VIP), 'none', 'still announced')
+  rig.kube.seed(RESOURCES.services, service('web', '192.0.2.150'))
+  await waitFor('the end of the old address', () => rig.planned(VIP) === 'none')
+  rig.owned(VIP, false)
+  const stale = () => rig.metrics.values.get('metallb_k8s_client_config_stale_bool')
+  await waitFor('the new configuration', () => stale() === 0 && rig.planned('192.0.2.150') !== 'none')
   await rig.end()
 })
 

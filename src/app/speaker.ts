@@ -2,11 +2,12 @@ import { familyOf, type Ip } from '../addr/ip.ts'
 import type { SpeakerMove, SpeakerStatus } from '../api/speaker.ts'
 import { type EndpointFacts, type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
 import type { Config, Problem } from '../config/model.ts'
-import { namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
+import { EXCLUDE_LABEL, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { parseConfig } from '../config/parse.ts'
+import { PoolIndex } from '../config/pool-index.ts'
 import { serviceFromObject } from '../config/services.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
-import { Layer2Planner, VipTable } from '../layer2/plan.ts'
+import { Layer2Planner, sameForLayer2, VipTable } from '../layer2/plan.ts'
 import type { Because, OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
 import { l2StatusFromObject } from '../layer2/status.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -44,9 +45,15 @@ export type SpeakerPorts = {
   readonly clock: Clock
   readonly log: Log
   readonly reflex: ReflexLink
+  /** Told at each reading of the configuration what is wrong with it: nothing, when it is in use. */
+  readonly onConfig?: (problems: readonly Problem[]) => void
 }
 
 const MOVES_MAX = 100
+/** How long a pass plans before it lets others have the thread: thousands of addresses take seconds at first. */
+const SLICE_MS = 20
+/** Services planned between two looks at the clock. */
+const SLICE_CHECK = 16
 const COUNT_EVERY_MS = 5000
 
 /**
@@ -71,7 +78,11 @@ export class Speaker {
   #problems: readonly Problem[] = []
   #planner: Layer2Planner | undefined
   #configDirty = true
+  /** A valid configuration waits until the controller has moved what this node announces from addresses that it leaves out. */
+  #configHeld = false
   #peersDirty = true
+  /** Nodes came or went, or may announce or not as before they could not or could. */
+  #nodesDirty = true
   /** The cluster key, and whether the reflex thread has it: it speaks to the others from then on. */
   #key: Uint8Array | undefined
   #keyTold = false
@@ -177,9 +188,14 @@ export class Speaker {
       for (const facts of [before, after]) if (facts?.serviceKey !== undefined) this.#touch(facts.serviceKey)
     })
     nodes.onChange(({ before, after }) => {
-      // The kubelet writes the Node every few seconds; only what the election reads counts.
-      if (same(before, after)) return
-      this.#peersDirty = true
+      // The kubelet writes the Node every few seconds; only what peers and the election read counts.
+      if (same(before && [before.internalIps], after && [after.internalIps])) {
+        if (same(before && electoral(before), after && electoral(after))) {
+          if (!same(before?.labels, after?.labels)) this.#touchAll()
+          return
+        }
+      } else this.#peersDirty = true
+      this.#nodesDirty = true
       this.#touchAll()
     })
     for (const informer of [namespaces, pools, advertisements] as Informer<unknown>[]) {
@@ -208,6 +224,7 @@ export class Speaker {
 
   #touch(service: string): void {
     this.#dirty.add(service)
+    if (this.#configHeld) this.#configDirty = true
     if (this.#ready) this.#pass.request()
   }
 
@@ -253,8 +270,16 @@ export class Speaker {
     if (this.#peersDirty) this.#tellPeers()
     if (this.#configDirty) {
       this.#configDirty = false
+      const before = this.#config
       this.#parse()
-      if (this.#config !== undefined) {
+      const news =
+        this.#nodesDirty ||
+        before === undefined ||
+        this.#config === undefined ||
+        !sameForLayer2(before, this.#config)
+      // A label on one of hundreds of nodes is seldom any news.
+      if (news && this.#config !== undefined) {
+        this.#nodesDirty = false
         const { node: self, loadBalancerClass, ignoreExcludeLabel } = this.#options
         const facts = {
           config: this.#config,
@@ -265,12 +290,16 @@ export class Speaker {
         }
         this.#planner = new Layer2Planner(facts, this.#order)
       }
-      for (const key of services.items.keys()) this.#dirty.add(key)
+      if (news) for (const key of services.items.keys()) this.#dirty.add(key)
     }
     // Without a key nobody can be heard, and who hears nobody must not conclude that all others are gone.
     if (this.#planner === undefined || this.#key === undefined) return
     const touched = new Set<Ip>()
+    const until = this.#ports.clock.now() + SLICE_MS
+    let planned = 0
     for (const key of this.#dirty) {
+      if (++planned % SLICE_CHECK === 0 && this.#ports.clock.now() > until) break
+      this.#dirty.delete(key)
       const service = services.items.get(key)
       const slices = this.#slicesOf.get(key)
       if (service === undefined && slices?.size === 0) this.#slicesOf.delete(key)
@@ -280,11 +309,14 @@ export class Speaker {
       const kept = assignment?.reason === 'notLoadBalancer' ? undefined : assignment
       for (const ip of this.#table.set(key, kept)) touched.add(ip)
     }
-    this.#dirty.clear()
     if (touched.size > 0) {
       const { set, remove } = this.#table.difference(touched)
       this.#ports.reflex.post({ type: 'plan', set, remove })
       this.#statusPass.request()
+    }
+    if (this.#dirty.size > 0) {
+      this.#pass.request()
+      return
     }
     if (this.#keyTold) return
     // Only now: the others give up what is ours when they hear us, so we must answer for it by then.
@@ -304,6 +336,7 @@ export class Speaker {
     })
     const invalid = 'problems' in parsed
     metrics.set('metallb_k8s_client_config_stale_bool', {}, invalid ? 1 : 0)
+    this.#ports.onConfig?.('problems' in parsed ? parsed.problems : [])
     if (invalid) {
       const news = JSON.stringify(parsed.problems) !== JSON.stringify(this.#problems)
       this.#problems = parsed.problems
@@ -311,8 +344,22 @@ export class Speaker {
       return
     }
     this.#problems = []
+    const left = this.#leftOut(parsed.config)
+    if (left.length > 0) {
+      if (!this.#configHeld) log.info('config-held', { announced: left.slice(0, 10), count: left.length })
+      this.#configHeld = true
+      metrics.set('metallb_k8s_client_config_stale_bool', {}, 1)
+      return
+    }
+    this.#configHeld = false
     this.#config = parsed.config
     metrics.set('metallb_k8s_client_config_loaded_bool', {}, 1)
+  }
+
+  /** Addresses that this node announces and that no pool of the configuration holds: dropping them would be a gap. */
+  #leftOut(config: Config): Ip[] {
+    const pools = new PoolIndex(config)
+    return [...this.#owned.keys()].filter(ip => pools.find(ip) === undefined)
   }
 
   #onReport(report: ReflexReport): void {
@@ -345,7 +392,10 @@ export class Speaker {
     const { events, metrics, log } = this.#ports
     const before = this.#owned.get(ip) ?? []
     if (owned) this.#owned.set(ip, services)
-    else this.#owned.delete(ip)
+    else {
+      this.#owned.delete(ip)
+      if (this.#configHeld) this.#touchAll()
+    }
     const at = new Date(atWallMs).toISOString()
     const why = explainCause(because)
     log.info(owned ? 'address-announced' : 'address-released', { ip, services, at, because: why })
@@ -425,6 +475,11 @@ export class Speaker {
     })
     log.info('drained', {})
   }
+}
+
+/** What the election reads from a Node beside the labels that advertisements select by. */
+function electoral(node: NodeFacts): unknown {
+  return [node.networkUnavailable, Object.hasOwn(node.labels, EXCLUDE_LABEL)]
 }
 
 /** For people. */
