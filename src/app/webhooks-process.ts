@@ -12,10 +12,12 @@ export type WebhookProcessFlags = {
   readonly webhookSecret: string
   readonly webhookPort: number
   readonly webhookCertLifetimeMs: Ms
-  readonly tlsMinVersion: 'VersionTLS12' | 'VersionTLS13'
+  /** Empty: the newest, as in MetalLB. */
+  readonly tlsMinVersion: '' | 'VersionTLS12' | 'VersionTLS13'
 }
 
 const TLS: Readonly<Record<WebhookProcessFlags['tlsMinVersion'], SecureVersion>> = {
+  '': 'TLSv1.3',
   VersionTLS12: 'TLSv1.2',
   VersionTLS13: 'TLSv1.3',
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
@@ -277,6 +278,16 @@ test('a new certificate is for new connections; an open one goes on', async t =>
     })
   const wanted = readCertificates(serving.certPem)?.[0]?.fingerprint
   while ((await shown()) !== wanted) await kube.settle()
+  // Nor does the oldest version change with the certificate.
+  const older = connect({
+    host: '127.0.0.1',
+    port,
+    servername: HOST,
+    rejectUnauthorized: false,
+    maxVersion: 'TLSv1.2',
+  })
+  const [refused] = (await once(older, 'error')) as [NodeJS.ErrnoException]
+  assert.equal(refused.code, 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION')
   await assert.rejects(
     post(
       { port, path: POOLS, method: 'POST', ca: first, agent: undefined },

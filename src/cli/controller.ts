@@ -123,14 +123,16 @@ function webhookOptions(): Option[] {
       .argParser(duration(10_000))
       .default(90 * 24 * 3_600_000, '2160h'),
     new Option(
-      '--disable-cert-rotation',
+      '--disable-cert-rotation [boolean]',
       'make no certificate: serve tls.crt and tls.key of --cert-dir, and let others tell clients of their authority',
-    ).default(false),
+    )
+      .argParser(boolean)
+      .default(false),
     new Option('--cert-dir <directory>', 'with --disable-cert-rotation: where the certificate is').default(
       '/tmp/k8s-webhook-server/serving-certs',
     ),
-    new Option('--tls-min-version <version>', 'oldest TLS that webhooks speak')
-      .choices(['VersionTLS12', 'VersionTLS13'] satisfies WebhookProcessFlags['tlsMinVersion'][])
+    new Option('--tls-min-version <version>', 'oldest TLS that webhooks speak; empty is VersionTLS13')
+      .choices(['', 'VersionTLS12', 'VersionTLS13'] satisfies WebhookProcessFlags['tlsMinVersion'][])
       .default('VersionTLS13'),
   ]
 }
