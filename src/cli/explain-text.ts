@@ -1,5 +1,5 @@
 import { familyOf, type Ip } from '../addr/ip.ts'
-import { notTold, type Offer } from '../bgp/routes.ts'
+import { notTold, type Offer, statusPeers } from '../bgp/routes.ts'
 import type { PoolIndex } from '../config/pool-index.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import type { ClusterPlan, ServicePlan, Session } from '../plan/cluster-plan.ts'
@@ -189,11 +189,17 @@ function realityStory(plan: ClusterPlan, key: string, reality: Reality): string[
       `${answering.length === 0 ? 'nobody says it answers' : `${listed(answering)} ${answering.length === 1 ? 'says it answers' : 'say they answer'}`}, planned is ${owner ?? 'nobody'}: are the speakers running, and hear each other?`,
     )
   }
-  const announcing = [...telling.keys()].sort()
-  const planners = [...(planned?.bgp ?? [])].flatMap(([node, { reason }]) => (reason === null ? [node] : []))
-  if (announcing.join() !== planners.join()) {
+  for (const node of [...new Set([...telling.keys(), ...(planned?.bgp.keys() ?? [])])].sort()) {
+    const offers = planned?.bgp.get(node)?.offers ?? []
+    const sessions = plan.sessions.filter(session => session.node === node)
+    const told = statusPeers(
+      offers,
+      sessions.map(({ peer, routes }) => ({ peer: peer.name, routes })),
+    )
+    const tells = [...(telling.get(node) ?? [])].sort()
+    if (tells.join() === told.join()) continue
     differences.push(
-      `by BGP ${listed(announcing)} announces, planned is ${listed(planners)}: are the speakers running?`,
+      `by BGP ${node} announces to ${listed(tells, 'nobody')}, planned is ${listed(told, 'nobody')}: is its speaker running?`,
     )
   }
   return differences.length === 0

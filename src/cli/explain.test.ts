@@ -6,9 +6,11 @@ import { PoolIndex } from '../config/pool-index.ts'
 import { serviceFromObject } from '../config/services.ts'
 import { type ClusterPlan, planCluster } from '../plan/cluster-plan.ts'
 import { DEFAULT_FLAGS, type Snapshot, snapshotOf } from '../plan/snapshot.ts'
-import type { KubeObject } from '../ports/kube.ts'
+import { KubeError, type KubeObject } from '../ports/kube.ts'
+import { FakeKube } from '../ports/kube-fake.ts'
 import { findSubject } from './explain.ts'
 import { ipStory, nodeStory, type Reality, serviceStory } from './explain-text.ts'
+import { BGP_STATUSES, listIfKnown } from './inputs.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -181,7 +183,38 @@ test('a live cluster: who says it announces by BGP', () => {
   const bgp = new Map([['default/web', new Map([['node2', ['router']]])]])
   const story = storyOf(LIVE, 'web', { ...reality(['192.0.2.100'], ['node1']), bgp })
   assert.match(story, /announcing by BGP: node2 to router/)
-  assert.match(story, /Not as planned: by BGP node2 announces, planned is none/)
+  assert.match(story, /Not as planned: by BGP node2 announces to router, planned is nobody/)
+})
+
+test('a live cluster: each node is held against the peers that it is planned to tell', () => {
+  const objects = [
+    ...LIVE,
+    metallb('BGPAdvertisement', 'lan', { nodeSelectors: [{ matchLabels: { name: 'node1' } }] }),
+    metallb('BGPPeer', 'router', { myASN: 64500, peerASN: 64501, peerAddress: '192.0.2.1' }, 'v1beta2'),
+  ]
+  const story = (bgp: Reality['bgp']) =>
+    storyOf(objects, 'web', { ...reality(['192.0.2.100'], ['node1']), bgp })
+  assert.match(story(new Map([['default/web', new Map([['node1', ['router']]])]])), /This is the plan\.$/)
+  assert.match(
+    story(new Map()),
+    /Not as planned: by BGP node1 announces to nobody, planned is router: is its speaker running\?$/,
+  )
+})
+
+test('a kind that the cluster does not have has no objects, any other error is one', async () => {
+  class FailingKube extends FakeKube {
+    override list(): Promise<KubeObject[]> {
+      return Promise.reject(new KubeError(this.#code, 'list BGPPeer'))
+    }
+    readonly #code: 'not-found' | 'forbidden'
+    constructor(code: 'not-found' | 'forbidden') {
+      super()
+      this.#code = code
+    }
+  }
+  const failing = (code: 'not-found' | 'forbidden') => new FailingKube(code)
+  assert.deepEqual(await listIfKnown(failing('not-found'), BGP_STATUSES), [])
+  await assert.rejects(listIfKnown(failing('forbidden'), BGP_STATUSES), { code: 'forbidden' })
 })
 
 test('the story of an address: taken, free, of a node, of nobody', () => {

@@ -11,9 +11,9 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join('\n')
 }
 
-/** `node1, node2 and node3`; `none` of nothing. */
-export function listed(items: readonly string[]): string {
+/** `node1, node2 and node3`. */
+export function listed(items: readonly string[], nothing = 'none'): string {
   const others = items.slice(0, -1)
-  const end = items.at(-1) ?? 'none'
+  const end = items.at(-1) ?? nothing
   return others.length === 0 ? end : `${others.join(', ')} and ${end}`
 }
