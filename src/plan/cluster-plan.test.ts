@@ -6,6 +6,7 @@ import { poolObjects, serviceObject } from '../allocator/fixtures.ts'
 import { endpointNodes, endpointsFromSlice } from '../config/endpointslice.ts'
 import { serviceFromObject } from '../config/services.ts'
 import { advertisementsOfPool, elect } from '../layer2/election.ts'
+import { Layer2Planner } from '../layer2/plan.ts'
 import type { KubeObject } from '../ports/kube.ts'
 import { planCluster, settledFacts } from './cluster-plan.ts'
 import { difference, settled } from './difference.ts'
@@ -292,6 +293,13 @@ test('property: the plan is what the allocator and the election answer', () => {
         new Map(decisions.map(each => [each.service, plain(each)])),
       )
       const slices = objects.filter(({ kind }) => kind === 'EndpointSlice').map(endpointsFromSlice)
+      const speaker = new Layer2Planner({
+        config,
+        nodes: plan.nodes,
+        self: 'n1',
+        loadBalancerClass: undefined,
+        ignoreExcludeLabel: false,
+      })
       for (const { service: key, ips, pool } of decisions) {
         const planned = plan.services.find(each => each.service.key === key)
         const decision = decisions.find(each => each.service === key)
@@ -307,6 +315,15 @@ test('property: the plan is what the allocator and the election answer', () => {
             endpoints: endpointNodes(slices.filter(({ serviceKey }) => serviceKey === key)),
             alive: new Set([...plan.nodes.keys()].filter(name => !down.has(name))),
           }),
+        )
+        // The speaker of any node ranks the candidates alike, the dead ones not yet left out.
+        const ranked = speaker.assign(
+          planned.service,
+          slices.filter(({ serviceKey }) => serviceKey === key),
+        )
+        assert.deepEqual(
+          ranked.candidates.filter(name => !down.has(name)),
+          planned.election.candidates.filter(({ eligible }) => eligible).map(each => each.node),
         )
         // Whoever has an address is announced by each living node, or there is a reason.
         for (const [name, { reason }] of planned.bgp) {

@@ -72,7 +72,7 @@ test('manifests without a namespace are in the usual one, and of two for one obj
   const pool = { apiVersion: 'metallb.io/v1beta1', kind: 'IPAddressPool', metadata: { name: 'lan' } }
   const objects = normalized(
     [
-      { ...service({ loadBalancerClass: 'a' }), metadata: { name: 'web' } },
+      service({ loadBalancerClass: 'a' }, { namespace: null }),
       pool,
       service({ loadBalancerClass: 'b' }),
       pool,
@@ -108,7 +108,13 @@ test('a change keeps what the cluster knows and takes what the manifest says', (
   }
   const { objects, missing } = applyChange(
     [before],
-    [service({ externalTrafficPolicy: 'Local' }, { labels: { app: 'new' } })],
+    // With what `kubectl create --dry-run` leaves in manifests.
+    [
+      {
+        ...service({ externalTrafficPolicy: 'Local' }, { labels: { app: 'new' }, creationTimestamp: null }),
+        status: { loadBalancer: {} },
+      },
+    ],
   )
   assert.deepEqual(missing, [])
   assert.deepEqual(objects, [
@@ -157,6 +163,11 @@ test('a change takes objects away by annotation or deletionTimestamp, and says w
   assert.deepEqual(missing, [gone])
   const kept = service({}, { annotations: { [DELETE_ANNOTATION]: 'false' } })
   assert.deepEqual(applyChange([], [kept]).objects, [kept])
+})
+
+test('a change may be one of the status of a Node', () => {
+  const unavailable = { ...node(), status: { conditions: [{ type: 'NetworkUnavailable', status: 'True' }] } }
+  assert.deepEqual(applyChange([node('192.0.2.11')], [unavailable]).objects, [unavailable])
 })
 
 test('another version of a kind is the same object', () => {

@@ -32,8 +32,8 @@ export function normalized(objects: readonly KubeObject[], metallbNamespace: str
 
 function withNamespace(object: KubeObject, metallbNamespace: string): KubeObject {
   const usual = groupOf(object) === 'metallb.io' ? metallbNamespace : NAMESPACED[object.kind ?? '']
-  const { namespace = '' } = object.metadata
-  if (usual === undefined || namespace !== '') return object
+  // YAML's `namespace:` without a value is null.
+  if (usual === undefined || (object.metadata.namespace ?? '') !== '') return object
   return { ...object, metadata: { ...object.metadata, namespace: usual } }
 }
 
@@ -69,7 +69,9 @@ export function applyChange(objects: readonly KubeObject[], change: readonly Kub
 }
 
 function isRemoval({ metadata }: KubeObject): boolean {
-  return metadata.deletionTimestamp !== undefined || metadata.annotations?.[DELETE_ANNOTATION] === 'true'
+  return (
+    typeof metadata.deletionTimestamp === 'string' || metadata.annotations?.[DELETE_ANNOTATION] === 'true'
+  )
 }
 
 function merged(before: KubeObject, after: KubeObject, families: readonly Family[]): KubeObject {
@@ -78,14 +80,15 @@ function merged(before: KubeObject, after: KubeObject, families: readonly Family
   const object: KubeObject = {
     ...after,
     metadata: {
+      ...after.metadata,
       ...(uid !== undefined && { uid }),
       ...(resourceVersion !== undefined && { resourceVersion }),
       ...(creationTimestamp !== undefined && { creationTimestamp }),
-      ...after.metadata,
       ...(pool !== undefined && { annotations: { [POOL_ANNOTATION]: pool, ...after.metadata.annotations } }),
     },
   }
-  const status = after['status'] ?? before['status']
+  // Manifests may hold the empty status of a Service, which nobody applies. That of a Node may be what the change is about.
+  const status = after.kind === 'Service' ? before['status'] : (after['status'] ?? before['status'])
   const withStatus = status === undefined ? object : { ...object, status }
   return after.kind === 'Service' ? keepClusterIps(before, withStatus, families) : withStatus
 }
