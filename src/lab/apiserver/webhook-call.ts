@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:https'
+import { isIP } from 'node:net'
 import { at, isRecord, list, record, text } from './objects.ts'
 import type { Store } from './store.ts'
 
@@ -62,7 +63,9 @@ export class WebhookCaller {
     if (url !== '') {
       const { hostname, port, pathname, search } = new URL(url)
       const host = hostname.replace(/^\[|\]$/g, '')
-      return { host, port: Number(port || 443), path: pathname + search, servername: host }
+      // An address is no name to ask for (RFC 6066 section 3); the certificate is then compared with the host.
+      const servername = isIP(host) === 0 ? host : ''
+      return { host, port: Number(port || 443), path: pathname + search, servername }
     }
     const service = record(clientConfig['service'])
     const [namespace, name] = [text(service['namespace']), text(service['name'])]
