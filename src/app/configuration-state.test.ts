@@ -28,8 +28,9 @@ function rig(node?: string) {
     random: new SeededRandom(1),
     namespace: NAMESPACE,
     node,
-    pod: { name: 'pod-1', uid: 'uid-1' },
+    podName: 'pod-1',
   })
+  kube.seed(RESOURCES.pods, { metadata: { namespace: NAMESPACE, name: 'pod-1', uid: 'uid-1' } })
   const name = node === undefined ? 'controller' : `speaker-${node}`
   const peek = () => kube.peek(CONFIGURATION_STATES, { namespace: NAMESPACE, name })
   return { clock, kube, log, state, peek, writes: () => kube.writes.length }

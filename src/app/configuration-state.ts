@@ -1,7 +1,14 @@
 import { fieldsOf, itemsOf, textOf } from '../config/fields.ts'
 import type { Problem } from '../config/model.ts'
 import type { Clock } from '../ports/clock.ts'
-import { type Informer, type Kube, KubeError, type KubeObject, type Resource } from '../ports/kube.ts'
+import {
+  type Informer,
+  type Kube,
+  KubeError,
+  type KubeObject,
+  RESOURCES,
+  type Resource,
+} from '../ports/kube.ts'
 import type { Log } from '../ports/log.ts'
 import type { Random } from '../ports/random.ts'
 import { WriteQueue } from './write-queue.ts'
@@ -24,7 +31,7 @@ export type ConfigurationStateOptions = {
   /** The Node's name for a speaker; undefined: the controller. */
   readonly node: string | undefined
   /** Our own Pod, which then owns the object; undefined outside of a Pod. */
-  readonly pod: { readonly name: string; readonly uid: string } | undefined
+  readonly podName: string | undefined
 }
 
 /** How long a cluster without the custom resource definition is left alone before the next try. */
@@ -124,7 +131,10 @@ export class ConfigurationState {
 
   /** False when the API server does not know the kind. */
   async #create(): Promise<boolean> {
-    const { kube, clock, log, namespace, node, pod } = this.#options
+    const { kube, clock, log, namespace, node, podName } = this.#options
+    const pod =
+      podName === undefined ? undefined : await kube.get(RESOURCES.pods, { namespace, name: podName })
+    const uid = pod?.metadata.uid
     const object: KubeObject = {
       apiVersion: 'metallb.io/v1beta1',
       kind: 'ConfigurationState',
@@ -135,7 +145,9 @@ export class ConfigurationState {
           'metallb.io/component-type': node === undefined ? 'controller' : 'speaker',
           ...(node === undefined ? {} : { 'metallb.io/node-name': node }),
         },
-        ...(pod === undefined ? {} : { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', ...pod }] }),
+        ...(uid === undefined
+          ? {}
+          : { ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: podName, uid }] }),
       },
     }
     try {

@@ -26,7 +26,7 @@ export type ControllerFlags = {
   /** --deployment: our own, which then owns the Secret. */
   readonly deployment?: string | undefined
   /** Our own Pod, which then owns the ConfigurationState. */
-  readonly pod?: { readonly name: string; readonly uid: string } | undefined
+  readonly podName?: string | undefined
   /** Absent: this is the only controller (--no-leader-elect). */
   readonly leaderElection?: LeaderElectionFlags | undefined
   /** The speakers run with --ignore-exclude-lb. Default: false. */

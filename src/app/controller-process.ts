@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { EventRecorder } from '../kube/events.ts'
-import { type Kube, RESOURCES } from '../ports/kube.ts'
-import type { Log, LogLevel } from '../ports/log.ts'
+import type { LogLevel } from '../ports/log.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
 import { PrometheusMetrics } from '../sys/metrics.ts'
@@ -41,7 +40,9 @@ export async function runControllerProcess(
 ): Promise<void> {
   const clock = new SystemClock()
   const log = createLog({ level: flags.logLevel })
-  const kube = await createKubeFromFlags(flags, 'lodestone-controller', { clock, random: systemRandom, log })
+  const ports = { clock, random: systemRandom, log }
+  // Small pages: one page of JSON is what the list of ten thousand Services costs in memory.
+  const kube = await createKubeFromFlags(flags, 'lodestone-controller', ports, { pageLimit: 100 })
   const metrics = new PrometheusMetrics([...CONTROLLER_METRICS, ...WEBHOOK_METRICS])
   const events = new EventRecorder({ kube, clock, log, component: 'metallb-controller', host: hostname() })
   // In the Service of the webhooks only while they answer.
@@ -86,7 +87,7 @@ export async function runControllerProcess(
           loadBalancerClass: flags.lbClass ?? '',
           memberlistSecretName: flags.mlSecretName,
           deployment: flags.deployment,
-          pod: await ownPod(flags, kube, log),
+          podName: flags.podName,
           ignoreExcludeLabel: flags.ignoreExcludeLb,
           serviceConditions: flags.serviceConditions,
           leaderElection: flags.leaderElect
@@ -105,21 +106,5 @@ export async function runControllerProcess(
   } finally {
     server.close()
     kube.close()
-  }
-}
-
-/** For owner references, without which all works the same. */
-async function ownPod(
-  { namespace, podName }: ControllerProcessFlags,
-  kube: Kube,
-  log: Log,
-): Promise<{ readonly name: string; readonly uid: string } | undefined> {
-  if (podName === undefined || podName === '') return undefined
-  try {
-    const pod = await kube.get(RESOURCES.pods, { namespace, name: podName })
-    return pod?.metadata.uid === undefined ? undefined : { name: podName, uid: pod.metadata.uid }
-  } catch (error) {
-    log.warn('own-pod-unknown', { namespace, name: podName, error })
-    return undefined
   }
 }

@@ -104,8 +104,8 @@ export class ControllerTerm {
       write: name => this.#writePoolStatus(name),
       onFailure: (name, error) => this.#writeFailed('pool-status-write-failed', name, error),
     })
-    const { namespace, pod } = flags
-    this.#state = new ConfigurationState({ kube, clock, log, random, namespace, node: undefined, pod })
+    const { namespace, podName } = flags
+    this.#state = new ConfigurationState({ kube, clock, log, random, namespace, node: undefined, podName })
   }
 
   begin(): void {

@@ -7,6 +7,7 @@ import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
 import { PrometheusMetrics } from '../sys/metrics.ts'
 import { systemRandom } from '../sys/random.ts'
+import { ConfigurationState } from './configuration-state.ts'
 import { createKubeFromFlags, type KubeFlags } from './kube-flags.ts'
 import type { ReflexThreadData } from './reflex-thread.ts'
 import { serve } from './serve.ts'
@@ -48,6 +49,13 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES.map(pattern => pattern.source),
     logLevel: flags.logLevel,
   })
+  const configurationState = new ConfigurationState({
+    kube,
+    ...ports,
+    namespace: flags.namespace,
+    node: flags.nodeName,
+    podName: flags.podName,
+  })
   let server: { close(): void } | undefined
   try {
     const speaker = new Speaker(
@@ -60,7 +68,15 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
         podName: flags.podName,
         drainMs: flags.drainMs,
       },
-      { kube, events, metrics, clock, log, reflex: worker.link },
+      {
+        kube,
+        events,
+        metrics,
+        clock,
+        log,
+        reflex: worker.link,
+        onConfig: problems => configurationState.report(problems),
+      },
     )
     server = await serve('127.0.0.1', flags.healthProbePort, {
       ready: () => speaker.ready,
@@ -69,6 +85,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     })
     await speaker.run(signal)
   } finally {
+    void configurationState.close()
     // Also when it never ran: a thread that is left would keep the process alive, and answering.
     server?.close()
     await events.close(EVENTS_WITHIN_MS)

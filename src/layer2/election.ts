@@ -96,19 +96,44 @@ export type Ranking =
   | { readonly nodes: readonly string[]; readonly reason: null }
   | { readonly nodes: readonly []; readonly reason: NotAnnouncedReason }
 
-/** `order` remembers digests between calls: give the same one for every Service. */
-export function rankCandidates(input: ElectionInput, order?: DigestOrder): Ranking {
+/** `order` and `known` remember between calls: give the same ones for every Service of one configuration and its nodes. */
+export function rankCandidates(
+  input: ElectionInput,
+  order?: DigestOrder,
+  known: EligibleNodes = new EligibleNodes(),
+): Ranking {
   const obstacle = serviceObstacle(input)
   if (obstacle !== null) return { nodes: [], reason: obstacle }
   const matching = advertisementsForService(input.advertisements, input.service)
-  const eligible = new Set<string>()
-  for (const advertisement of matching) {
-    for (const node of advertisement.nodes) {
-      if (nodeObstacle(input, node) === null) eligible.add(node)
-    }
-  }
+  const eligible = known.get(input, matching)
   if (eligible.size === 0) return { nodes: [], reason: 'noCandidates' }
   return { nodes: rank(input, matching, eligible, order), reason: null }
+}
+
+/**
+ * Nodes that may answer, remembered by the advertisements that include them: Services differ in little but their endpoints, and
+ * at 500 nodes asking each node about each Service is most of a plan. Good for one configuration and its nodes.
+ */
+export class EligibleNodes {
+  readonly #byAdvertisements = new Map<string, ReadonlySet<string>>()
+
+  get(input: ElectionInput, matching: readonly L2Advertisement[]): ReadonlySet<string> {
+    const key = matching.map(({ name }) => name).join('\n')
+    let anywhere = this.#byAdvertisements.get(key)
+    if (anywhere === undefined) {
+      const nodes = new Set<string>()
+      const { service } = input
+      const cluster = { ...input, service: { ...service, externalTrafficPolicy: 'Cluster' as const } }
+      for (const advertisement of matching) {
+        for (const node of advertisement.nodes) if (nodeObstacle(cluster, node) === null) nodes.add(node)
+      }
+      this.#byAdvertisements.set(key, (anywhere = nodes))
+    }
+    if (input.service.externalTrafficPolicy !== 'Local') return anywhere
+    const local = new Set<string>()
+    for (const node of input.endpoints.nodes) if (anywhere.has(node)) local.add(node)
+    return local
+  }
 }
 
 /** The whole election with its reasons. `alive` names the living nodes. */

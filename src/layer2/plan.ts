@@ -9,6 +9,7 @@ import { DigestOrder } from './digest-order.ts'
 import {
   advertisementsForService,
   advertisementsOfPool,
+  EligibleNodes,
   interfacesFor,
   type NotAnnouncedReason,
   rankCandidates,
@@ -32,7 +33,7 @@ export type WithheldReason =
 export type Assignment = {
   readonly service: string
   readonly ips: readonly Ip[]
-  /** The nodes that would answer, best first, whoever is alive; empty exactly when there is a reason. */
+  /** The first AHEAD_MAX + 1 nodes that would answer, best first, whoever is alive; empty exactly when there is a reason. */
   readonly candidates: readonly string[]
   readonly reason: WithheldReason | null
   /** What this node must know: undefined when it is no candidate. */
@@ -48,11 +49,27 @@ export type Facts = {
   readonly ignoreExcludeLabel: boolean
 }
 
+/** Both configurations give every Service the same candidates on the same interfaces. */
+export function sameForLayer2(a: Config, b: Config): boolean {
+  const shown = ({ pools, l2Advertisements }: Config) =>
+    JSON.stringify([
+      pools.map(({ name, prefixes }) => [name, prefixes]),
+      l2Advertisements.map(({ pools: ofPools, nodes, scores, ...rest }) => [
+        rest,
+        [...ofPools].sort(),
+        [...nodes].sort(),
+        [...scores].sort(([one], [other]) => (one < other ? -1 : 1)),
+      ]),
+    ])
+  return shown(a) === shown(b)
+}
+
 /** Plans one Service at a time over the same facts, remembering what those have in common. */
 export class Layer2Planner {
   readonly #facts: Facts
   readonly #pools: PoolIndex
   readonly #order: DigestOrder
+  readonly #eligible = new EligibleNodes()
 
   constructor(facts: Facts, order: DigestOrder = new DigestOrder()) {
     this.#facts = facts
@@ -78,13 +95,13 @@ export class Layer2Planner {
     const advertisements = advertisementsOfPool(config, pool.name)
     const endpoints: EndpointNodes = endpointNodes(slices)
     const input = { service, ips: service.statusIps, advertisements, nodes, endpoints, ignoreExcludeLabel }
-    const ranking = rankCandidates(input, this.#order)
+    const ranking = rankCandidates(input, this.#order, this.#eligible)
     if (ranking.reason !== null) return withheld(ranking.reason)
     const place = ranking.nodes.indexOf(self)
     return {
       service: service.key,
       ips: service.statusIps,
-      candidates: ranking.nodes,
+      candidates: ranking.nodes.slice(0, AHEAD_MAX + 1),
       reason: null,
       claim:
         place < 0
