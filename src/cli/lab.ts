@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { KillWay, LabStatus, ProcessStatus } from '../api/lab.ts'
 import { KILL_WAYS } from '../api/lab.ts'
+import { table } from './table.ts'
 
 /** `lodestone lab`: the cluster on one machine. Its parts are loaded when a command runs. */
 export function labCommand(): Command {
@@ -182,18 +183,6 @@ export function statusText(answer: LabStatus): string {
 
 function megabytes(process: ProcessStatus | undefined): string {
   return process?.rssBytes === undefined ? '-' : `${Math.round(process.rssBytes / 1024 / 1024)} MiB`
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]?.length ?? 0)))
-  return [head, ...rows]
-    .map(row =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }
 
 async function exec(host: string, command: string[], options: Named): Promise<void> {
