@@ -9,7 +9,8 @@ import {
 } from '../ports/kube.ts'
 import { REVIEWED, type ReviewedKind, type ReviewResources } from '../webhook/decide.ts'
 
-const KINDS: Readonly<Record<ReviewedKind, Resource>> = {
+/** The kinds that the configuration is made of. */
+export const CONFIG_KINDS: Readonly<Record<ReviewedKind, Resource>> = {
   IPAddressPool: RESOURCES.ipAddressPools,
   L2Advertisement: RESOURCES.l2Advertisements,
   BGPAdvertisement: metallb('bgpadvertisements', 'BGPAdvertisement'),
@@ -31,13 +32,15 @@ export class WebhookResources {
   readonly #configs: readonly (readonly [ReviewedKind, Informer<KubeObject>])[]
   readonly #nodes: Informer<NodeFacts>
   readonly #namespaces: Informer<NamespaceFacts>
+  #running: Promise<ReviewResources> | undefined
+  #next: Promise<ReviewResources> | undefined
 
   constructor(kube: Kube, namespace: string) {
     this.#kube = kube
     this.#namespace = namespace
-    this.#configs = (Object.keys(KINDS) as ReviewedKind[]).map(kind => [
+    this.#configs = (Object.keys(CONFIG_KINDS) as ReviewedKind[]).map(kind => [
       kind,
-      kube.informer(KINDS[kind], { namespace, convert: withoutBookkeeping }),
+      kube.informer(CONFIG_KINDS[kind], { namespace, convert: withoutBookkeeping }),
     ])
     this.#nodes = kube.informer(RESOURCES.nodes, { convert: nodeFromObject })
     this.#namespaces = kube.informer(RESOURCES.namespaces, { convert: namespaceFromObject })
@@ -53,10 +56,33 @@ export class WebhookResources {
     return this.#with(this.#configs.map(([kind, informer]) => [kind, [...informer.items.values()]]))
   }
 
-  /** The configuration as the API server has it now. @throws KubeError */
-  async fresh(): Promise<ReviewResources> {
+  /**
+   * The configuration as the API server has it now. However many ask, one look is on its way and one waits, which all who came
+   * meanwhile share: who asks us questions cannot make us ask many.
+   * @throws KubeError
+   */
+  fresh(): Promise<ReviewResources> {
+    if (this.#running === undefined) {
+      this.#running = this.#list().finally(() => {
+        this.#running = undefined
+      })
+      return this.#running
+    }
+    this.#next ??= this.#running.then(
+      () => this.#startNext(),
+      () => this.#startNext(),
+    )
+    return this.#next
+  }
+
+  #startNext(): Promise<ReviewResources> {
+    this.#next = undefined
+    return this.fresh()
+  }
+
+  async #list(): Promise<ReviewResources> {
     const lists = this.#configs.map(
-      async ([kind]) => [kind, await this.#kube.list(KINDS[kind], { namespace: this.#namespace })] as const,
+      async ([kind]) => [kind, await this.#kube.list(CONFIG_KINDS[kind], { namespace: this.#namespace })] as const,
     )
     return this.#with(await Promise.all(lists))
   }

@@ -45,6 +45,9 @@ export type WebhookServer = {
 
 /** An object is at most 3 MiB for the API server, and a review of an update holds two. A list to convert may hold more. */
 const BODY_BYTES_MAX = 16 * 1024 * 1024
+/** Of all bodies that are being read or answered together. */
+const BODIES_BYTES_MAX = 64 * 1024 * 1024
+const CONNECTIONS_MAX = 256
 /** Real objects have a dozen levels. Deeper ones are made to exhaust the stack of whoever walks through them. */
 const DEPTH_MAX = 200
 /** Longer than the 90 s for which the API server keeps idle connections: so it is never we who cut one that it is about to use. */
@@ -60,6 +63,7 @@ export async function startWebhookServer(
   const { host, port, minVersion, log } = options
   const context = ({ certPem, keyPem }: Certified) => ({ cert: certPem, key: keyPem, minVersion })
   const sockets = new Set<Socket>()
+  const budget: Budget = { bytes: 0 }
   const server = createServer(
     {
       ...context(certificate),
@@ -69,7 +73,7 @@ export async function startWebhookServer(
       noDelay: true,
     },
     (request, response) => {
-      answer(request, options).then(
+      answer(request, options, budget).then(
         result => send(request, response, result),
         (error: unknown) => {
           // Whoever sent half a review and left is no event.
@@ -80,6 +84,7 @@ export async function startWebhookServer(
       )
     },
   )
+  server.maxConnections = CONNECTIONS_MAX
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
@@ -112,7 +117,32 @@ export async function startWebhookServer(
 
 type Result = { readonly status: number; readonly body: unknown }
 
-async function answer(request: IncomingMessage, options: WebhookServerOptions): Promise<Result> {
+/** Held by the bodies of all requests that are not answered yet. */
+type Budget = { bytes: number }
+
+async function answer(
+  request: IncomingMessage,
+  options: WebhookServerOptions,
+  budget: Budget,
+): Promise<Result> {
+  const held: Budget = { bytes: 0 }
+  try {
+    return await answerWithin(request, options, bytes => {
+      held.bytes += bytes
+      budget.bytes += bytes
+      return budget.bytes <= BODIES_BYTES_MAX
+    })
+  } finally {
+    budget.bytes -= held.bytes
+  }
+}
+
+/** @param take false: these bytes are more than can be held now */
+async function answerWithin(
+  request: IncomingMessage,
+  options: WebhookServerOptions,
+  take: (bytes: number) => boolean,
+): Promise<Result> {
   const count = (kind: string, result: string) => options.metrics?.add(WEBHOOK_REQUESTS, { kind, result }, 1)
   const refuse = (status: number, body: string): Result => {
     count('none', 'refused')
@@ -122,12 +152,13 @@ async function answer(request: IncomingMessage, options: WebhookServerOptions): 
   const route = ROUTES.get(path)
   if (route === undefined) return refuse(404, `there is no webhook at ${path.slice(0, 200)}`)
   if (request.method !== 'POST') return refuse(405, 'reviews are sent with POST')
-  const text = await readBody(request)
-  if (text === undefined) return refuse(413, `a review has at most ${BODY_BYTES_MAX} bytes`)
-  if (isTooDeep(text)) return refuse(400, `the body is nested deeper than ${DEPTH_MAX} levels`)
+  const text = await readBody(request, take)
+  if (text === 'busy') return refuse(503, 'too many reviews at once; try again')
+  if (text === 'too-large') return refuse(413, `a review has at most ${BODY_BYTES_MAX} bytes`)
+  if (isTooDeep(text.json)) return refuse(400, `the body is nested deeper than ${DEPTH_MAX} levels`)
   let body: unknown
   try {
-    body = JSON.parse(text) as unknown
+    body = JSON.parse(text.json) as unknown
   } catch (error) {
     return refuse(400, `the body is no JSON: ${(error as Error).message}`)
   }
@@ -167,17 +198,20 @@ async function validate(
   return { status: 200, body: admissionAnswer(review.uid, verdict) }
 }
 
-/** undefined: it is too large. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  if (Number(request.headers['content-length'] ?? 0) > BODY_BYTES_MAX) return undefined
+async function readBody(
+  request: IncomingMessage,
+  take: (bytes: number) => boolean,
+): Promise<{ readonly json: string } | 'too-large' | 'busy'> {
+  if (Number(request.headers['content-length'] ?? 0) > BODY_BYTES_MAX) return 'too-large'
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > BODY_BYTES_MAX) return undefined
+    if (size > BODY_BYTES_MAX) return 'too-large'
+    if (!take(chunk.length)) return 'busy'
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks, size).toString()
+  return { json: Buffer.concat(chunks, size).toString() }
 }
 
 function isTooDeep(json: string): boolean {

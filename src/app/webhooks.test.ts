@@ -16,6 +16,7 @@ import { SystemClock } from '../sys/clock.ts'
 import { rotationOptions } from '../webhook/rotation.ts'
 import { runWebhooks } from './webhooks.ts'
 import { CertificateKeeper, watchCertificateFiles } from './webhooks-certificates.ts'
+import { WebhookResources } from './webhooks-resources.ts'
 
 const NAMESPACE = 'metallb-system'
 const HOST = 'metallb-webhook-service.metallb-system.svc'
@@ -154,6 +155,60 @@ test('a refusal is confirmed by a fresh look: what was deleted just now is no re
   kube.pause()
   kube.remove(RESOURCES.ipAddressPools, { namespace: NAMESPACE, name: 'b' })
   assert.equal(verdictOf(await send(POOLS, review(pool('a', '192.0.2.0/28')))).allowed, true)
+})
+
+test('a crowd that wants a fresh look shares two: the one on its way is too old for those who came later', async () => {
+  const kube = new FakeKube()
+  const resources = new WebhookResources(kube, NAMESPACE)
+  let lists = 0
+  let open = () => {}
+  const gate = new Promise<void>(resolve => {
+    open = resolve
+  })
+  const list = kube.list.bind(kube)
+  kube.list = async (resource, options) => {
+    const found = await list(resource, options)
+    lists++
+    await gate
+    return found
+  }
+  const first = resources.fresh()
+  await kube.settle()
+  kube.seed(RESOURCES.ipAddressPools, pool('b', '192.0.2.0/24'))
+  const others = Array.from({ length: 20 }, () => resources.fresh())
+  open()
+  assert.equal((await first).pools.length, 0)
+  assert.deepEqual(new Set((await Promise.all(others)).map(({ pools }) => pools.length)), new Set([1]))
+  assert.equal(lists, 2 * 6)
+  // One that fails is no reason for the next.
+  kube.failNext(new Error('away'))
+  await assert.rejects(resources.fresh(), /away/)
+  assert.equal((await resources.fresh()).pools.length, 1)
+})
+
+test('huge bodies together are too much', async t => {
+  const { send, log } = await started(t)
+  const large = `"${'x'.repeat(15 * 1024 * 1024)}"`
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, () =>
+      send(POOLS, large).catch((error: NodeJS.ErrnoException) => {
+        assert(['EPIPE', 'ECONNRESET'].includes(error.code ?? ''), error.message)
+        return { status: 503, text: '' }
+      }),
+    ),
+  )
+  const statuses = answers.map(({ status }) => status)
+  assert(statuses.includes(503), statuses.join())
+  assert(
+    statuses.every(status => status === 400 || status === 503),
+    statuses.join(),
+  )
+  // What they held is free again.
+  assert.equal((await send(POOLS, large)).status, 400)
+  assert.deepEqual(
+    log.lines.filter(({ level }) => level === 'error'),
+    [],
+  )
 })
 
 test('what is no review is refused by status', async t => {
