@@ -6,8 +6,10 @@ import { KubeError, type KubeObject, RESOURCES } from '../ports/kube.ts'
 import { FakeKube } from '../ports/kube-fake.ts'
 import { FakeLog } from '../ports/log.ts'
 import { SeededRandom } from '../ports/random.ts'
+import { CONFIG_KINDS } from './config-kinds.ts'
 import { CONFIGURATION_STATES, ConfigurationState } from './configuration-state.ts'
 import { Cluster, NAMESPACE } from './controller-cluster.ts'
+import { ANNOUNCED } from './service-conditions.ts'
 
 const PROBLEM: Problem = {
   code: 'address-invalid',
@@ -179,5 +181,33 @@ test('V-1 the controller writes its own, an Event names the field, and the metri
   await cluster.kube.delete(RESOURCES.ipAddressPools, { namespace: NAMESPACE, name: 'bad' })
   await cluster.settle()
   assert.equal(peek().result, 'Valid')
+  await cluster.stop()
+})
+
+test('a mistake in what is for BGP alone is told, and holds no address back', async () => {
+  const cluster = new Cluster({ lan: { addresses: ['192.0.2.0/24'] } })
+  const { BGPPeer, BGPAdvertisement } = CONFIG_KINDS
+  const object = (name: string, spec: object): KubeObject => ({
+    metadata: { name, namespace: NAMESPACE },
+    spec,
+  })
+  cluster.kube.seed(BGPPeer, object('router', { myASN: 64512, peerASN: 64513, peerAddress: '192.0.2.254' }))
+  cluster.kube.seed(BGPAdvertisement, object('ad', {}))
+  cluster.kube.seed(RESOURCES.endpointSlices, {
+    metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
+    endpoints: [{ addresses: ['10.244.0.1'], nodeName: 'node-a' }],
+  })
+  cluster.seed('web')
+  await cluster.start()
+  assert.equal(cluster.condition('web', ANNOUNCED), 'True BGP')
+  cluster.kube.seed(BGPPeer, object('router', { myASN: 0, peerASN: 64513, peerAddress: '192.0.2.254' }))
+  cluster.seed('later')
+  await cluster.settle()
+  assert.deepEqual(cluster.ips('later'), ['192.0.2.1'])
+  const told = cluster.events.events.find(({ about }) => about.name === 'router')
+  assert.deepEqual([told?.about.apiVersion, told?.reason], ['metallb.io/v1beta2', 'ConfigurationError'])
+  assert.equal(cluster.metrics.values.get('metallb_k8s_client_config_stale_bool'), 1)
+  await cluster.pass(2000, 500)
+  assert.equal(cluster.condition('web', ANNOUNCED), 'True BGP', 'what BGP announces stays as it was')
   await cluster.stop()
 })

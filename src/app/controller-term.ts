@@ -209,26 +209,29 @@ export class ControllerTerm {
     return true
   }
 
-  /** The new configuration, if there is one that is good and gives out other addresses than before. */
+  /**
+   * The new configuration, if there is one that is good and gives out other addresses than before. A mistake in what is
+   * for BGP alone holds no address back: what BGP announces stays as it was.
+   */
   #readConfig(): Config | undefined {
-    const parsed = this.#view.parse()
+    const whole = this.#view.parse('whole')
+    const problems = 'config' in whole ? [] : whole.problems
+    this.#tellProblems('config' in whole ? whole.warnings : problems)
+    this.#state.report(problems)
+    this.#gauge(CONFIG_STALE, problems.length > 0 ? 1 : 0)
+    if (problems.length > 0) this.#count(UPDATE_ERRORS, 1)
+    const before = this.#config
+    const parsed = 'config' in whole ? whole : this.#view.parse('without BGP')
     if (!('config' in parsed)) {
-      this.#tellProblems(parsed.problems)
-      this.#state.report(parsed.problems)
-      this.#gauge(CONFIG_STALE, 1)
-      if (this.#config === undefined) this.#gauge(CONFIG_LOADED, 0)
-      this.#count(UPDATE_ERRORS, 1)
+      if (before === undefined) this.#gauge(CONFIG_LOADED, 0)
       return undefined
     }
-    this.#tellProblems(parsed.warnings)
-    this.#state.report([])
+    const { bgpAdvertisements = [], peers = [] } = before ?? {}
+    this.#config = 'config' in whole ? whole.config : { ...parsed.config, bgpAdvertisements, peers }
     this.#gauge(CONFIG_LOADED, 1)
-    this.#gauge(CONFIG_STALE, 0)
-    const before = this.#config
-    this.#config = parsed.config
-    if (before !== undefined && samePools(before, parsed.config)) return undefined
-    this.#deps.log.info('config-loaded', { pools: parsed.config.pools.length })
-    return parsed.config
+    if (before !== undefined && samePools(before, this.#config)) return undefined
+    this.#deps.log.info('config-loaded', { pools: this.#config.pools.length })
+    return this.#config
   }
 
   /** C-15: addresses, annotation and conditions in one call; the version makes it fail when the Service changed meanwhile. */
@@ -413,10 +416,8 @@ export class ControllerTerm {
       const cause = JSON.stringify([object, code, field, message])
       told.add(cause)
       if (this.#toldProblems.has(cause)) continue
-      const uid = this.#view.uidOf(object)
-      const about = { apiVersion: 'metallb.io/v1beta1', ...object, ...(uid === undefined ? {} : { uid }) }
       const text = field === '' ? message : `${field}: ${message}`
-      this.#deps.events.emit(about, 'Warning', 'ConfigurationError', text)
+      this.#deps.events.emit(this.#view.reference(object), 'Warning', 'ConfigurationError', text)
       const event = severity === 'warning' ? 'config-warning' : 'config-refused'
       this.#deps.log.warn(event, { ...object, code, field, message })
     }

@@ -1,11 +1,16 @@
 import type { EndpointNodes } from '../config/endpointslice.ts'
 import { endpointsFromSlice } from '../config/endpointslice.ts'
+import type { ObjectRef } from '../config/model.ts'
 import { namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { type ParsedConfig, parseConfig } from '../config/parse.ts'
 import { type ServiceFacts, serviceFromObject } from '../config/services.ts'
 import type { Clock } from '../ports/clock.ts'
+import type { EventReference } from '../ports/events.ts'
 import { type Informer, type Kube, type KubeObject, objectKey, RESOURCES } from '../ports/kube.ts'
+import { CONFIG_KINDS } from './config-kinds.ts'
 import { type Condition, conditionsFrom } from './service-conditions.ts'
+
+type ConfigKind = keyof typeof CONFIG_KINDS
 
 /** A Service with what is needed to write conditions into its status. */
 export type WatchedService = ServiceFacts & {
@@ -37,8 +42,7 @@ export class ControllerView {
   readonly #clock: Clock
   readonly #services: Informer<WatchedService>
   readonly #slices: Informer<Slice>
-  readonly #pools: Informer<Custom>
-  readonly #advertisements: Informer<Custom>
+  readonly #custom: Readonly<Record<ConfigKind, Informer<Custom>>>
   readonly #nodes
   readonly #namespaces
   readonly #slicesOf = new Map<string, Set<string>>()
@@ -50,8 +54,15 @@ export class ControllerView {
     const names = new Map<string, string>()
     this.#services = kube.informer(RESOURCES.services, { convert: watchedService })
     this.#slices = kube.informer(RESOURCES.endpointSlices, { convert: object => sliceFrom(object, names) })
-    this.#pools = kube.informer(RESOURCES.ipAddressPools, { namespace, convert: customFrom })
-    this.#advertisements = kube.informer(RESOURCES.l2Advertisements, { namespace, convert: customFrom })
+    const custom = (kind: ConfigKind) => kube.informer(CONFIG_KINDS[kind], { namespace, convert: customFrom })
+    this.#custom = {
+      IPAddressPool: custom('IPAddressPool'),
+      L2Advertisement: custom('L2Advertisement'),
+      BGPAdvertisement: custom('BGPAdvertisement'),
+      BGPPeer: custom('BGPPeer'),
+      BFDProfile: custom('BFDProfile'),
+      Community: custom('Community'),
+    }
     this.#nodes = kube.informer(RESOURCES.nodes, { convert: nodeFromObject })
     this.#namespaces = kube.informer(RESOURCES.namespaces, { convert: namespaceFromObject })
     this.#services.onChange(({ key }) => {
@@ -68,8 +79,7 @@ export class ControllerView {
       informer.onChange(({ before, after }) => {
         if (before === undefined || after === undefined || !alike(before, after)) listener.configChanged()
       })
-    configFrom(this.#pools, same)
-    configFrom(this.#advertisements, same)
+    for (const informer of Object.values(this.#custom)) configFrom(informer, same)
     configFrom(this.#namespaces, same)
     // The kubelet writes its Node every few seconds; only what advertisements and the election read counts.
     configFrom(
@@ -90,7 +100,7 @@ export class ControllerView {
   get size() {
     return {
       services: this.#services.items.size,
-      pools: this.#pools.items.size,
+      pools: this.#custom.IPAddressPool.items.size,
       nodes: this.#nodes.items.size,
     }
   }
@@ -100,10 +110,9 @@ export class ControllerView {
     const informers = [
       this.#services,
       this.#slices,
-      this.#pools,
-      this.#advertisements,
       this.#nodes,
       this.#namespaces,
+      ...Object.values(this.#custom),
     ]
     await Promise.all(informers.map(informer => informer.start(signal)))
   }
@@ -179,23 +188,29 @@ export class ControllerView {
     }
   }
 
-  parse(): ParsedConfig {
+  /** The whole configuration, or what addresses are given by: pools and the advertisements at layer 2. */
+  parse(part: 'whole' | 'without BGP'): ParsedConfig {
+    const objects = (kind: ConfigKind) => [...this.#custom[kind].items.values()].map(({ object }) => object)
     return parseConfig({
-      pools: [...this.#pools.items.values()].map(({ object }) => object),
-      l2Advertisements: [...this.#advertisements.items.values()].map(({ object }) => object),
+      pools: objects('IPAddressPool'),
+      l2Advertisements: objects('L2Advertisement'),
+      ...(part === 'whole' && {
+        bgpAdvertisements: objects('BGPAdvertisement'),
+        bgpPeers: objects('BGPPeer'),
+        bfdProfiles: objects('BFDProfile'),
+        communities: objects('Community'),
+      }),
       nodes: [...this.#nodes.items.values()],
       namespaces: [...this.#namespaces.items.values()],
     })
   }
 
-  /** Of a configuration object. */
-  uidOf(object: {
-    readonly kind: string
-    readonly namespace: string
-    readonly name: string
-  }): string | undefined {
-    const store = object.kind === 'IPAddressPool' ? this.#pools : this.#advertisements
-    return store.items.get(objectKey(object))?.uid
+  /** A configuration object, as Events name it. */
+  reference(object: ObjectRef): EventReference {
+    const kind = Object.hasOwn(CONFIG_KINDS, object.kind) ? (object.kind as ConfigKind) : undefined
+    const uid = kind && this.#custom[kind].items.get(objectKey(object))?.uid
+    const version = kind === undefined ? 'v1beta1' : CONFIG_KINDS[kind].version
+    return { apiVersion: `metallb.io/${version}`, ...object, ...(uid === undefined ? {} : { uid }) }
   }
 
   #index(key: string, before: Slice | undefined, after: Slice | undefined): void {

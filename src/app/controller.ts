@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { runLeaderElection } from '../kube/lease.ts'
 import { aborted } from './aborted.ts'
 import type { ControllerDeps, ControllerFlags, LeaderElectionFlags } from './controller-options.ts'
@@ -43,6 +44,8 @@ class Controller {
   async run(signal: AbortSignal): Promise<void> {
     const { log, onReady } = this.#deps
     const { leaderElection } = this.#flags
+    // Each informer listens for the end, and they are many.
+    setMaxListeners(0, signal)
     // The Lease first: what is listed after it was won holds all that others wrote, and need not be read again.
     const election = leaderElection === undefined ? undefined : this.#elect(leaderElection, signal)
     if (election === undefined) this.#leading = signal
