@@ -1,27 +1,7 @@
 import { type NamespaceFacts, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
-import {
-  type Informer,
-  type Kube,
-  type KubeObject,
-  type ObjectMeta,
-  RESOURCES,
-  type Resource,
-} from '../ports/kube.ts'
+import { type Informer, type Kube, type KubeObject, type ObjectMeta, RESOURCES } from '../ports/kube.ts'
 import { REVIEWED, type ReviewedKind, type ReviewResources } from '../webhook/decide.ts'
-
-/** The kinds that the configuration is made of. */
-export const CONFIG_KINDS: Readonly<Record<ReviewedKind, Resource>> = {
-  IPAddressPool: RESOURCES.ipAddressPools,
-  L2Advertisement: RESOURCES.l2Advertisements,
-  BGPAdvertisement: metallb('bgpadvertisements', 'BGPAdvertisement'),
-  BGPPeer: { ...metallb('bgppeers', 'BGPPeer'), version: 'v1beta2' },
-  BFDProfile: metallb('bfdprofiles', 'BFDProfile'),
-  Community: metallb('communities', 'Community'),
-}
-
-function metallb(plural: string, kind: string): Resource {
-  return { group: 'metallb.io', version: 'v1beta1', plural, kind, namespaced: true }
-}
+import { CONFIG_KINDS } from './config-kinds.ts'
 
 type ConfigLists = Record<(typeof REVIEWED)[ReviewedKind], readonly KubeObject[]>
 
@@ -82,7 +62,8 @@ export class WebhookResources {
 
   async #list(): Promise<ReviewResources> {
     const lists = this.#configs.map(
-      async ([kind]) => [kind, await this.#kube.list(CONFIG_KINDS[kind], { namespace: this.#namespace })] as const,
+      async ([kind]) =>
+        [kind, await this.#kube.list(CONFIG_KINDS[kind], { namespace: this.#namespace })] as const,
     )
     return this.#with(await Promise.all(lists))
   }
