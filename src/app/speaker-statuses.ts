@@ -1,8 +1,17 @@
-import { type L2StatusFacts, l2StatusFromObject, l2StatusObject, planL2Statuses } from '../layer2/status.ts'
+import {
+  type L2StatusAction,
+  type L2StatusFacts,
+  l2StatusFromObject,
+  l2StatusObject,
+  planL2Statuses,
+} from '../layer2/status.ts'
 import { type Informer, type Kube, KubeError, type KubeObject, objectKey, RESOURCES } from '../ports/kube.ts'
 import { same } from './speaker-same.ts'
 
 type Options = { readonly node: string; readonly namespace: string; readonly podName: string | undefined }
+
+/** Requests at the same time: a node that takes over thousands of Services tells so within seconds. */
+const WRITES_MAX = 8
 
 /** Keeps one ServiceL2Status for each Service that this node announces. */
 export class SpeakerStatuses {
@@ -31,18 +40,28 @@ export class SpeakerStatuses {
     const existing = new Map(this.#informer.items)
     for (const [key, facts] of this.#written) existing.set(key, facts)
     let failure: unknown
-    for (const action of planL2Statuses(this.#options.node, announced, existing.values())) {
+    const actions = planL2Statuses(this.#options.node, announced, existing.values()).values()
+    /** False: the server is away, and would refuse the others too. */
+    const perform = async (action: L2StatusAction): Promise<boolean> => {
       try {
         if (action.type === 'delete') {
           await this.#kube.delete(RESOURCES.serviceL2Statuses, action.status)
           this.#written.delete(objectKey(action.status))
         } else await this.#create(action.service, action.interfaces)
+        return true
       } catch (error) {
         failure ??= error
-        // One object that is refused must not keep the others waiting; a server that is away refuses them all.
-        if (!(error instanceof KubeError) || error.transient) break
+        // One object that is refused must not keep the others waiting.
+        return error instanceof KubeError && !error.transient
       }
     }
+    // One by itself: a server that is away is asked once. Then one iterator for all: each takes the next action.
+    const first = actions.next()
+    const goesOn = first.done !== true && (await perform(first.value))
+    const work = async () => {
+      for (const action of actions) if (!(await perform(action))) return
+    }
+    if (goesOn) await Promise.all(Array.from({ length: WRITES_MAX }, work))
     if (failure !== undefined) throw failure
   }
 
