@@ -300,3 +300,18 @@ test('property: even two controllers without an election end with every address 
   )
   assert.ok(doubles > 0, 'the test is no test: an address was never given twice on the way')
 })
+
+test('R-3 a leader whose writes fail tries again until they do not, and gives nothing away meanwhile', async () => {
+  const cluster = new Cluster({ lan: { addresses: ['192.0.2.10-192.0.2.11'] } })
+  await cluster.start(elect('one'))
+  for (let i = 0; i < 3; i++) {
+    const sick = new KubeError('server-error', 'sick', { status: 500 })
+    cluster.kube.failNext(sick, { verb: 'patch', resource: SERVICES })
+  }
+  cluster.seed('a', { created: 1 })
+  await cluster.settle()
+  cluster.seed('b', { created: 2 })
+  await cluster.pass(3000)
+  assert.deepEqual([cluster.ips('a'), cluster.ips('b')], [['192.0.2.10'], ['192.0.2.11']])
+  await cluster.stop()
+})

@@ -187,7 +187,7 @@ test('R-2 a controller killed at its writes, again and again: no address lost, n
     let created = 0
     let rounds = 0
     while (created < total) {
-      const batch = Math.min(total - created, 1 + Math.floor(random.next() * 16))
+      const batch = Math.min(total - created, 1 + Math.floor(random.next() * 8))
       for (let i = 0; i < batch; i++) await rig.create(`s${created++}`, random)
       // The Pod's name is the same after each restart, as a kubelet's container has it: the Lease is still ours.
       const child = rig.controller('controller-0')
