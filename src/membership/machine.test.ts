@@ -111,6 +111,27 @@ test('a silent node is dead after the configured silence, and not before', () =>
   }
 })
 
+test('a node that hears nobody any more doubts itself first, and waits twice as long', () => {
+  const network = threeNodes()
+  network.deliver = (_, to) => to !== 'a'
+  network.run(2 * DEAD_AFTER - INTERVAL - 2)
+  assert.equal(network.view('a'), 'b:alive c:alive')
+  network.run(INTERVAL + 10)
+  assert.equal(network.view('a'), 'b:dead c:dead')
+})
+
+test('a node that was hard of hearing for a while takes nobody for dead, whoever it hears first again', () => {
+  const network = threeNodes()
+  network.changes.length = 0
+  network.deliver = (_, to) => to !== 'a'
+  network.run(DEAD_AFTER + INTERVAL)
+  network.deliver = (from, to) => to !== 'a' || from === 'c'
+  network.run(2 * INTERVAL)
+  network.deliver = () => true
+  network.run(2 * INTERVAL)
+  assert.deepEqual(network.changes, [])
+})
+
 test('a node that comes back in a new run is alive at once', () => {
   const network = threeNodes()
   network.nodes.delete('c')
@@ -159,7 +180,8 @@ test('one lost leave is repeated', () => {
 test('a start presumes everybody alive until they had their time to speak', () => {
   const network = new Network()
   network.start('a')
-  network.run(DEAD_AFTER - 2)
+  // Twice the usual time: a node that hears nobody doubts itself first.
+  network.run(2 * DEAD_AFTER - 2)
   assert.equal(network.view('a'), 'b:presumed c:presumed')
   network.run(10)
   assert.equal(network.view('a'), 'b:dead c:dead')
@@ -291,8 +313,8 @@ test('nothing expires before a key is known, and the waiting begins with it', ()
   step(m, { type: 'peers', peers: everybody('a'), now: 0 })
   for (let now = 0; now <= 1000; now += INTERVAL) assert.equal(changesAt(now), 0)
   step(m, { type: 'key', key: KEY, now: 1000 })
-  for (let now = 1050; now < 1250; now += INTERVAL) assert.equal(changesAt(now), 0)
-  assert.equal(changesAt(1250), 2)
+  for (let now = 1050; now < 1500; now += INTERVAL) assert.equal(changesAt(now), 0)
+  assert.equal(changesAt(1500), 2)
 })
 
 test('a new key reaches one node long after the other, and nobody is taken for dead', () => {
@@ -371,7 +393,7 @@ test('each peer is told three times that we leave, whenever its turn is', () => 
 
 test('who was away long enough to be taken for dead gives up what it stood in for', () => {
   const m = machine('a')
-  for (let now = 0; now <= 300; now += INTERVAL) step(m, { type: 'tick', now })
+  for (let now = 0; now <= 600; now += INTERVAL) step(m, { type: 'tick', now })
   assert.equal(m.peers.get('b')?.status, 'dead')
   const effects = step(m, { type: 'tick', now: 5000 })
   assert.deepEqual(

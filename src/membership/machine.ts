@@ -148,11 +148,27 @@ export function nextDeadline(m: Membership): Ms {
   let next = Number.POSITIVE_INFINITY
   for (const peer of m.peers.values()) {
     next = Math.min(next, peer.nextSendAt)
-    if (expires(m, peer)) {
-      next = Math.min(next, peer.lastHeardAt + m.options.deadAfterMs)
-    }
+    if (!expires(m, peer)) continue
+    const due = peer.lastHeardAt + m.options.deadAfterMs
+    // What was due at the last tick and did not happen waits for the second patience: see `deaf`.
+    const waited = m.lastTickAt !== undefined && m.lastTickAt >= due
+    next = Math.min(next, waited ? due + m.options.deadAfterMs : due)
   }
   return next
+}
+
+/**
+ * Several peers, and none of them heard for so long that they would count as dead: rather this node is hard of hearing
+ * than all others are gone at once, so it waits twice as long before it believes that.
+ */
+function deaf(m: Membership, now: Ms): boolean {
+  let silent = 0
+  for (const peer of m.peers.values()) {
+    if (!expires(m, peer)) continue
+    if (now - peer.lastHeardAt < m.options.deadAfterMs) return false
+    silent++
+  }
+  return silent > 1
 }
 
 function onPeers(m: Membership, peers: readonly { name: string; ip: Ip }[], now: Ms): Effect[] {
@@ -239,10 +255,9 @@ function onTick(m: Membership, now: Ms): Effect[] {
     }
     effects.push({ type: 'was-away', forMs: awayMs, missed, at: now })
   }
+  const patienceMs = deaf(m, now) ? 2 * deadAfterMs : deadAfterMs
   for (const peer of m.peers.values()) {
-    if (expires(m, peer) && now - peer.lastHeardAt >= deadAfterMs) {
-      effects.push(change(peer, 'dead', now))
-    }
+    if (expires(m, peer) && now - peer.lastHeardAt >= patienceMs) effects.push(change(peer, 'dead', now))
     if (now >= peer.nextSendAt) effects.push(...send(m, peer, now))
   }
   return effects
@@ -343,6 +358,10 @@ function onDatagram(m: Membership, payload: Uint8Array, now: Ms): Effect[] {
   }
   peer.epoch = beat.epoch
   peer.counter = beat.counter
+  if (deaf(m, now)) {
+    // It was us: the others get the time to be heard again, too.
+    for (const each of m.peers.values()) if (expires(m, each)) each.lastHeardAt = now
+  }
   peer.lastHeardAt = now
   const effects: Effect[] = newEpoch ? send(m, peer, now) : []
   const status = beat.kind === 'leaving' ? 'left' : 'alive'
