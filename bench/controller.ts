@@ -1,9 +1,12 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ProcessStatus } from '../src/api/lab.ts'
 import { startLab } from '../src/lab/lab.ts'
 import { monotonicMs } from '../src/lab/probe/probe.ts'
 import { observe } from '../src/lab/scenarios/observer.ts'
+import { decisionTimes } from './controller/decisions.ts'
 import { type MeasuredProcess, startMeasured } from './controller/measured-process.ts'
 import type { Answer, Command } from './controller/messages.ts'
 import type { Bench, Scope } from './frame.ts'
@@ -12,6 +15,11 @@ import { createEchoService } from './support/echo-service.ts'
 const SERVICES = 10_000
 /** Created one by one while the others are there. */
 const NEWCOMERS = 100
+/** The first has a speaker; the others are silent, and so dead for it. */
+const NODES = 500
+/** As many onto the node as off it. */
+const MOVES = 100
+const AT_REST_MS = 5000
 const SETTLE_WITHIN_MS = 30_000
 
 const API_SERVER = fileURLToPath(new URL('controller/api-server-main.js', import.meta.url))
@@ -30,10 +38,13 @@ const ANNOUNCED = '10,000 Services announced, from a cold start'
 const SPEAKER_CPU = 'speaker, processor time for that'
 const SPEAKER_PEAK = 'speaker, peak resident memory'
 const SPEAKER_RESIDENT = 'speaker, resident memory afterwards'
+const DECIDED = 'one endpoint moves, to the decision of the speaker'
+const DECISION_SHOWN = 'one endpoint moves, to its ServiceL2Status'
+const SPEAKER_REST = 'speaker, processor time in a second at rest'
 
 /** The real controller and the real speaker against the lab's API server, which has a process of its own. */
 export const bench: Bench = {
-  title: 'a controller and a speaker that start among ten thousand Services',
+  title: 'a controller and a speaker that start among ten thousand Services and five hundred nodes',
   runs: 3,
   // A start that is cold cannot be warmed up.
   warmUp: 0,
@@ -50,13 +61,14 @@ export const bench: Bench = {
       const line = await Promise.race([api.line(/^\{/), ...working.map(process => process.failed)])
       return JSON.parse(line) as Answer
     }
-    scope.progress(`creating ${SERVICES} Services`)
-    await ask({ do: 'create', services: SERVICES })
+    scope.progress(`creating ${SERVICES} Services and ${NODES} nodes`)
+    await ask({ do: 'create', services: SERVICES, nodes: NODES })
 
+    const logOf = (command: string): string => join(folder, `${command}.log`)
     const start = (host: string, command: string, flags: readonly string[]): Promise<MeasuredProcess> => {
       const common = ['--kubeconfig', kubeconfig, '--namespace', 'metallb-system']
       const argv = [process.execPath, '--eval', RUN, LODESTONE, command, ...common, ...flags]
-      return startMeasured(lab, host, argv, join(folder, `${command}.log`))
+      return startMeasured(lab, host, argv, logOf(command))
     }
     return [
       {
@@ -71,6 +83,9 @@ export const bench: Bench = {
           [SPEAKER_CPU]: 's',
           [SPEAKER_PEAK]: 'MB',
           [SPEAKER_RESIDENT]: 'MB',
+          [DECIDED]: 'ms',
+          [DECISION_SHOWN]: 'ms',
+          [SPEAKER_REST]: 'ms',
         },
         async run() {
           await ask({ do: 'reset' })
@@ -84,6 +99,9 @@ export const bench: Bench = {
           const speaker = await start('node1', 'speaker', ['--node-name', 'node1'])
           const announced = await ask({ do: 'await-announced', services: SERVICES }, speaker)
           const speakerUsage = await speaker.usage()
+          const { moves = [] } = await ask({ do: 'move-endpoints', moves: MOVES }, controller, speaker)
+          const decisions = decisionTimes(moves, await readFile(logOf('speaker'), 'utf8'))
+          const restMs = await atRest(speaker)
           await Promise.all([controller.kill('KILL'), speaker.kill('KILL')])
           return {
             [ALLOCATED]: (allocated.atMs - controllerStart) / 1000,
@@ -95,6 +113,9 @@ export const bench: Bench = {
             [SPEAKER_CPU]: speakerUsage.cpuSeconds,
             [SPEAKER_PEAK]: speakerUsage.peakMb,
             [SPEAKER_RESIDENT]: speakerUsage.residentMb,
+            [DECIDED]: decisions,
+            [DECISION_SHOWN]: moves.map(({ statusMs }) => statusMs),
+            [SPEAKER_REST]: restMs,
           }
         },
       },
@@ -105,6 +126,15 @@ export const bench: Bench = {
       },
     ]
   },
+}
+
+/** Processor time, in milliseconds for each second, while nothing changes. */
+async function atRest(process: MeasuredProcess): Promise<number> {
+  const from = monotonicMs()
+  const before = await process.usage()
+  await sleep(AT_REST_MS)
+  const after = await process.usage()
+  return ((after.cpuSeconds - before.cpuSeconds) * 1e6) / (monotonicMs() - from)
 }
 
 /** What the processes take where there is hardly anything to do: three nodes, three pods, one Service. */

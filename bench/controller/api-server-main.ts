@@ -13,14 +13,18 @@ import { type KubeObject, RESOURCES } from '../../src/ports/kube.ts'
 import { SystemClock } from '../../src/sys/clock.ts'
 import { createLog } from '../../src/sys/log.ts'
 import { systemRandom } from '../../src/sys/random.ts'
-import type { Answer, Command } from './messages.ts'
+import type { Answer, Command, EndpointMove } from './messages.ts'
 
 // The lab's API server in a process of its own, on the host `control` of a lab. Argument: where to write the kubeconfig.
 const [kubeconfigPath = ''] = process.argv.slice(2)
 const SYSTEM_NAMESPACE = 'metallb-system'
 const NAMESPACES = 50
-const NODES = ['node1', 'node2', 'node3']
+/** The only node with a speaker. */
+const MEASURED_NODE = 'node1'
+/** How many of the Services have externalTrafficPolicy Local and an endpoint on the measured node. */
+const LOCAL_SERVICES = 25
 /** What the store calls them. */
+const NODES = '/nodes'
 const SERVICES = '/services'
 const SLICES = 'discovery.k8s.io/endpointslices'
 const STATUSES = 'metallb.io/servicel2statuses'
@@ -56,12 +60,17 @@ const hasAddress = (object: ApiObject): boolean => {
 /** Counted as the changes come: looking at all Services again and again would slow the server down. */
 let waiting = 0
 let announced = 0
+let nodeCount = 0
 let onChange: () => void = () => {}
 const onAddress = new Map<string, () => void>()
+const onStatus = new Map<string, (announced: boolean) => void>()
 server.store.onChange((storageKey, { before, after }) => {
   if (storageKey === STATUSES) {
     announced += Number(after !== undefined) - Number(before !== undefined)
     onChange()
+    // Made without a status first, which follows in a request of its own.
+    const written = after !== undefined && record(after.object['status'])['node'] === MEASURED_NODE
+    if (after === undefined || written) onStatus.get(serviceOfStatus(after ?? before))?.(written)
   } else if (storageKey === SERVICES) {
     const open = (stored: Stored | undefined): boolean =>
       stored !== undefined && isLoadBalancer(stored.object) && !hasAddress(stored.object)
@@ -80,7 +89,7 @@ process.exit(0)
 async function perform(command: Command): Promise<Answer> {
   switch (command.do) {
     case 'create':
-      await create(command.services)
+      await create(command.services, command.nodes)
       break
     case 'reset':
       reset()
@@ -91,6 +100,8 @@ async function perform(command: Command): Promise<Answer> {
       return await until(() => announced >= command.services)
     case 'one-by-one':
       return await oneByOne(command.services)
+    case 'move-endpoints':
+      return await moveEndpoints(command.moves)
   }
   return { atMs: monotonicMs() }
 }
@@ -106,19 +117,16 @@ function until(condition: () => boolean): Promise<Answer> {
   })
 }
 
-async function create(count: number): Promise<void> {
+async function create(count: number, nodes: number): Promise<void> {
+  nodeCount = nodes
   const system = (name: string) => ({ name, namespace: SYSTEM_NAMESPACE })
   for (const name of [SYSTEM_NAMESPACE, ...range(NAMESPACES).map(i => `team-${i}`)]) {
     await kube.create(RESOURCES.namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
   }
-  for (const [i, name] of NODES.entries()) {
-    const addresses = [{ type: 'InternalIP', address: `192.0.2.${11 + i}` }]
-    await kube.create(RESOURCES.nodes, {
-      apiVersion: 'v1',
-      kind: 'Node',
-      metadata: { name },
-      status: { addresses },
-    })
+  await kube.create(RESOURCES.nodes, nodeOf(0))
+  for (const i of range(nodes).slice(1)) {
+    const { metadata, ...fields } = nodeOf(i)
+    putCopy(NODES, MEASURED_NODE, metadata, fields)
   }
   const apiVersion = 'metallb.io/v1beta1'
   await kube.create(RESOURCES.ipAddressPools, {
@@ -131,7 +139,13 @@ async function create(count: number): Promise<void> {
     apiVersion,
     kind: 'L2Advertisement',
     metadata: system('large'),
-    spec: {},
+    // Where the measured node may announce it does, so that there is one speaker to look at and not five hundred. The others
+    // are ranked all the same.
+    spec: {
+      preferredNodeSelectors: [
+        { weight: 100, preference: { matchLabels: { 'kubernetes.io/hostname': MEASURED_NODE } } },
+      ],
+    },
   })
   // The first of each as the server makes it; the others are copies of that, since ten thousand requests take a minute.
   await kube.create(RESOURCES.services, serviceOf('service-0', 0))
@@ -139,7 +153,7 @@ async function create(count: number): Promise<void> {
   const spec = record(server.store.collection(SERVICES).get('team-0/service-0')?.object['spec'])
   for (const i of range(count).slice(1)) {
     const clusterIP = `10.100.${i >> 8}.${i & 255}`
-    const service = serviceOf(`service-${i}`, i)
+    const service = serviceOf(`service-${i}`, i, isLocal(i) ? 'Local' : 'Cluster')
     putCopy(SERVICES, 'team-0/service-0', service.metadata, {
       spec: { ...spec, ...record(service['spec']), clusterIP, clusterIPs: [clusterIP] },
     })
@@ -160,16 +174,52 @@ function putCopy(
   const copy = structuredClone(original.object)
   Object.assign(copy, fields)
   Object.assign(copy.metadata, metadata, { uid: randomUUID() })
-  server.store.put(storageKey, `${metadata.namespace}/${metadata.name}`, copy)
+  const { namespace, name } = metadata
+  server.store.put(storageKey, namespace === undefined ? name : `${namespace}/${name}`, copy)
 }
 
-function serviceOf(name: string, i: number): KubeObject {
+/** All but the first are made up: nothing answers at their addresses, and no packet for those leaves the lab. */
+function nodeOf(i: number): KubeObject {
+  const name = nodeName(i)
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: {
+      name,
+      labels: {
+        'kubernetes.io/arch': 'amd64',
+        'kubernetes.io/hostname': name,
+        'kubernetes.io/os': 'linux',
+        'topology.kubernetes.io/zone': `zone-${i % 3}`,
+      },
+    },
+    status: {
+      addresses: [
+        { type: 'InternalIP', address: i === 0 ? '192.0.2.11' : `10.1.${i >> 8}.${i & 255}` },
+        { type: 'Hostname', address: name },
+      ],
+      conditions: [{ type: 'Ready', status: 'True', reason: 'KubeletReady' }],
+    },
+  }
+}
+
+function nodeName(i: number): string {
+  return `node${i + 1}`
+}
+
+/** @param externalTrafficPolicy Local for the first few of the Services that are there from the beginning */
+function serviceOf(
+  name: string,
+  i: number,
+  externalTrafficPolicy: 'Cluster' | 'Local' = 'Cluster',
+): KubeObject {
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name, namespace: `team-${i % NAMESPACES}`, labels: { app: name, tier: 'web' } },
     spec: {
       type: 'LoadBalancer',
+      externalTrafficPolicy,
       // There are not enough node ports for so many.
       allocateLoadBalancerNodePorts: false,
       selector: { app: name },
@@ -188,13 +238,23 @@ function sliceOf(service: string, i: number): KubeObject {
       labels: { 'kubernetes.io/service-name': service },
     },
     addressType: 'IPv4',
-    endpoints: NODES.slice(0, 2).map((nodeName, n) => ({
-      addresses: [`10.244.${n + 1}.${1 + (i % 250)}`],
-      conditions: { ready: true, serving: true, terminating: false },
-      nodeName,
-    })),
+    endpoints: isLocal(i) ? endpoints(i, 0) : endpoints(i, i % nodeCount),
     ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
   }
+}
+
+/** Not the first, which the others are copies of: the server would give it a port for health checks. */
+function isLocal(i: number): boolean {
+  return i > 0 && i <= LOCAL_SERVICES
+}
+
+/** One on that node and one on the node after it. */
+function endpoints(i: number, first: number): Record<string, unknown>[] {
+  return [first, (first + 1) % nodeCount].map(node => ({
+    addresses: [`10.${128 + (node >> 8)}.${node & 255}.${1 + (i % 250)}`],
+    conditions: { ready: true, serving: true, terminating: false },
+    nodeName: nodeName(node),
+  }))
 }
 
 /** Straight into the store: ten thousand requests would take longer than what is measured. */
@@ -227,6 +287,40 @@ async function oneByOne(count: number): Promise<Answer> {
     await kube.delete(RESOURCES.services, { namespace: `team-${i % NAMESPACES}`, name: `newcomer-${i}` })
   }
   return { atMs: monotonicMs(), latenciesMs }
+}
+
+async function moveEndpoints(count: number): Promise<Answer> {
+  const moves: EndpointMove[] = []
+  for (const step of range(count)) {
+    const i = 1 + (step % LOCAL_SERVICES)
+    const onto = Math.floor(step / LOCAL_SERVICES) % 2 === 1
+    const { name, namespace = '' } = sliceOf(`service-${i}`, i).metadata
+    const service = `${namespace}/service-${i}`
+    const shown = new Promise<void>(resolve => {
+      onStatus.set(service, isAnnounced => {
+        if (isAnnounced === onto) resolve()
+      })
+    })
+    // The other endpoint stays where it is, on the node after the measured one.
+    const [moved, stays] = [endpoints(i, onto ? 0 : 2)[0], endpoints(i, 0)[1]]
+    const startWallMs = Date.now()
+    const start = monotonicMs()
+    await kube.patch(
+      RESOURCES.endpointSlices,
+      { namespace, name },
+      { endpoints: [moved, stays] },
+      { type: 'merge' },
+    )
+    await shown
+    moves.push({ service, onto, startWallMs, statusMs: monotonicMs() - start })
+    onStatus.delete(service)
+  }
+  return { atMs: monotonicMs(), moves }
+}
+
+function serviceOfStatus(stored: Stored | undefined): string {
+  const labels = stored?.object.metadata.labels ?? {}
+  return `${labels['metallb.io/service-namespace']}/${labels['metallb.io/service-name']}`
 }
 
 function range(count: number): number[] {
