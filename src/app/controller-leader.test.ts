@@ -301,7 +301,7 @@ test('property: even two controllers without an election end with every address 
   assert.ok(doubles > 0, 'the test is no test: an address was never given twice on the way')
 })
 
-test('R-3 a leader whose writes fail tries again until they do not, and gives nothing away meanwhile', async () => {
+test('a leader whose writes fail tries again until they do not, and gives nothing away meanwhile', async () => {
   const cluster = new Cluster({ lan: { addresses: ['192.0.2.10-192.0.2.11'] } })
   await cluster.start(elect('one'))
   for (let i = 0; i < 3; i++) {

@@ -99,7 +99,7 @@ test('a failure is told once for each cause, however often it is looked at', asy
   await cluster.stop()
 })
 
-test('R-3 a write that loses against another one is planned again', async () => {
+test('a write that loses against another one is planned again', async () => {
   const cluster = new Cluster(LAN)
   await cluster.start()
   const conflict = new KubeError('conflict', 'stale', { status: 409 })
@@ -129,7 +129,7 @@ test('a stale write conflicts: what another client wrote meanwhile is not lost',
   await cluster.stop()
 })
 
-test('R-3 one Service whose writes fail does not hold up the others', async () => {
+test('one Service whose writes fail does not hold up the others', async () => {
   const cluster = new Cluster(LAN)
   await cluster.start()
   cluster.kube.failNext(new KubeError('server-error', 'sick', { status: 500 }), { verb: 'patch' })
