@@ -230,10 +230,8 @@ test('names that are near', () => {
 test('a reader that has read enough ends the command quietly', async t => {
   const services = Array.from({ length: 300 }, (_, index) => service(`s${index}`))
   const [file = ''] = files(t, all(POOL, NODE, ...services))
-  const main = fileURLToPath(new URL('main.js', import.meta.url))
-  const script =
-    'const { main } = await import(process.argv[1]); await main(["", "", ...process.argv.slice(2)])'
-  const argv = ['--input-type=module', '-e', script, main, 'plan', '-f', file, '-o', 'json']
+  const entry = fileURLToPath(new URL('main-for-tests.js', import.meta.url))
+  const argv = [entry, 'plan', '-f', file, '-o', 'json']
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
   let err = ''
   child.stderr.setEncoding('utf8').on('data', text => {
