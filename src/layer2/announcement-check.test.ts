@@ -144,10 +144,16 @@ test('the answer stays the same, to the letter, when nodes and endpoints come an
 })
 
 const BGP: Case = { ads: [] }
-const bgp = (nodes: readonly string[], peers: readonly string[] | 'all', peerNodes: readonly string[]) => {
+const bgp = (
+  nodes: readonly string[],
+  peers: readonly string[] | 'all',
+  peerNodes: readonly string[],
+  speaksBgp = true,
+) => {
   const base = input(BGP)
   return checkAnnouncement({
     ...base,
+    speaksBgp,
     config: {
       ...base.config,
       bgpAdvertisements: [
@@ -179,4 +185,10 @@ test('BGP announces where an advertisement, a peer and a node come together', ()
   assert.equal(bgp(['a'], 'all', ['b']).reason, 'NoPeers')
   assert.equal(bgp(['a'], ['other'], ['a']).reason, 'NoPeers')
   assert.equal(bgp([], 'all', ['a']).reason, 'NoNodes')
+})
+
+test('speakers without BGP sessions announce nothing by a BGPAdvertisement, and that is said', () => {
+  const { announced, reason, message } = bgp(['a', 'b'], 'all', ['b'], false)
+  assert.deepEqual([announced, reason], [false, 'BGPNotSpoken'])
+  assert.match(message, /BGPAdvertisement bgp-0 .* create an L2Advertisement/)
 })

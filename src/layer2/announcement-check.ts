@@ -27,6 +27,7 @@ export type AnnouncementReason =
   | 'SharedIPWithServiceSelector' // L-3, S-8
   | 'NoEndpoints' // E-2, E-3
   | 'NoNodes' // the advertisements include no node (V-20)
+  | 'BGPNotSpoken' // only a BGPAdvertisement is about it, and the speakers have no BGP sessions
   | 'NoPeers' // BGP: none of the named peers has a session on those nodes
   | 'ExcludedByLabel' // every node carries EXCLUDE_LABEL (1.5)
   | 'NetworkUnavailable' // every node has that condition (1.5)
@@ -44,6 +45,8 @@ export type AnnouncementInput = {
   readonly endpoints: EndpointNodes
   /** The speakers run with --ignore-exclude-lb. */
   readonly ignoreExcludeLabel?: boolean
+  /** The speakers have BGP sessions. Absent: they have none, so a BGPAdvertisement announces nothing. */
+  readonly speaksBgp?: boolean
 }
 
 export function checkAnnouncement(input: AnnouncementInput): AnnouncementCheck {
@@ -58,7 +61,7 @@ export function checkAnnouncement(input: AnnouncementInput): AnnouncementCheck {
   const bgp = config.bgpAdvertisements.filter(advertisement => advertisement.pools.has(pool))
   const matchingBgp = bgp.filter(({ serviceSelectors }) => matchesAny(serviceSelectors, service.labels))
   const byLayer2 = checkLayer2(input, layer2)
-  const byBgp = checkBgp(input, matchingBgp)
+  const byBgp = input.speaksBgp === true ? checkBgp(input, matchingBgp) : unspoken(matchingBgp)
   if (byLayer2 === undefined && byBgp === undefined) return noAdvertisement(pool, [...layer2, ...bgp])
   if (byLayer2?.announced === true && byBgp?.announced === true) {
     return { announced: true, reason: 'Layer2AndBGP', message: `${byLayer2.message}; ${byBgp.message}` }
@@ -103,6 +106,16 @@ function checkLayer2(
   return refused === null
     ? yes('Layer2', `would be announced at layer 2, by L2Advertisement ${named(names)}`)
     : noCandidates(`L2Advertisement ${named(names)}`, refused)
+}
+
+/** undefined: no BGPAdvertisement is about this Service. */
+function unspoken(matching: readonly BgpAdvertisement[]): AnnouncementCheck | undefined {
+  if (matching.length === 0) return undefined
+  const names = named(matching.map(({ name }) => name))
+  return no(
+    'BGPNotSpoken',
+    `BGPAdvertisement ${names} is for it, but the speakers have no BGP sessions: create an L2Advertisement`,
+  )
 }
 
 /** undefined: no BGPAdvertisement is about this Service. */
