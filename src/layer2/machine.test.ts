@@ -262,6 +262,25 @@ test('an owner says again whose its addresses are when a node comes back from wh
   assert.equal(sent(step(m, { type: 'peer', node: 'b', down: false, now: 30_000 })).length, 2)
 })
 
+test('when many nodes come back in the same moment, an owner says so once', () => {
+  const m = machine([vip(V4)])
+  const nodes = Array.from({ length: 20 }, (_, i) => `node${i}`)
+  for (const node of nodes) step(m, { type: 'peer', node, down: true, now: 10 })
+  const back = (now: number) => nodes.flatMap(node => sent(step(m, { type: 'peer', node, down: false, now })))
+  assert.equal(back(30_000).length, 2)
+  for (const node of nodes) step(m, { type: 'peer', node, down: true, now: 40_000 })
+  assert.equal(back(50_000).length, 2)
+})
+
+test('a new plan forgets for whom this node stood in', () => {
+  const m = machine([vip(V4, { ahead: ['b'] })])
+  step(m, { type: 'plan', set: [vip(V4, { ahead: ['c'] })], remove: [], now: 1 })
+  assert.deepEqual(ownership(step(m, { type: 'peer', node: 'b', down: true, now: 2 })), [])
+  assert.equal(ownership(step(m, { type: 'peer', node: 'c', down: true, now: 3 })).length, 1)
+  step(m, { type: 'plan', set: [], remove: [V4], now: 4 })
+  assert.equal(m.behind.size, 0)
+})
+
 for (const [form, bytes] of [
   ['a gratuitous request', encodeArpFrame(gratuitousRequest(OTHER, V4))],
   ['a gratuitous reply', encodeArpFrame(gratuitousReply(OTHER, V4))],

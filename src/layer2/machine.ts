@@ -102,6 +102,10 @@ export type Layer2 = {
   /** Owned addresses whose rounds are not over. */
   readonly announcing: Set<Ip>
   readonly down: Set<string>
+  /** By node, the addresses for which its state counts: it goes ahead of this node in one of their claims. */
+  readonly behind: Map<string, Set<Ip>>
+  /** When rounds began for all owned addresses at once, because a peer came back. */
+  announcedAllAt: Ms | undefined
   readonly nics: Map<number, Nic>
   draining: { readonly until: Ms; readonly left: Set<Ip>; done: boolean } | undefined
   /** Rounds that the present step may still send. */
@@ -113,6 +117,8 @@ export function createLayer2(): Layer2 {
     vips: new Map(),
     announcing: new Set(),
     down: new Set(),
+    behind: new Map(),
+    announcedAllAt: undefined,
     nics: new Map(),
     draining: undefined,
     budget: 0,
@@ -168,9 +174,12 @@ function onPlan(m: Layer2, set: readonly Vip[], remove: readonly Ip[], now: Ms):
     if (state === undefined) continue
     effects.push(...release(m, state, now))
     m.vips.delete(ip)
+    unlink(m, state.vip)
   }
   for (const vip of set) {
     const state = m.vips.get(vip.ip)
+    if (state !== undefined) unlink(m, state.vip)
+    link(m, vip)
     if (state === undefined) {
       const fresh: VipState = { vip, won: [], roundsUntil: 0, nextRoundAt: 0 }
       m.vips.set(vip.ip, fresh)
@@ -213,13 +222,37 @@ function onPeer(m: Layer2, node: string, down: boolean, now: Ms): Effect[] {
   if (down) m.down.add(node)
   else m.down.delete(node)
   const effects: Effect[] = []
-  for (const state of m.vips.values()) {
-    const wasOwned = owns(state)
-    effects.push(...decide(m, state, now))
-    // Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are.
-    if (!down && wasOwned && owns(state)) effects.push(...startRounds(m, state, now))
+  for (const ip of m.behind.get(node) ?? []) {
+    const state = m.vips.get(ip)
+    if (state !== undefined) effects.push(...decide(m, state, now))
   }
+  // Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are. Once, when many come
+  // back in the same moment, as after a loss of our own link.
+  if (down || m.announcedAllAt === now) return effects
+  m.announcedAllAt = now
+  for (const state of m.vips.values()) if (owns(state)) effects.push(...startRounds(m, state, now))
   return effects
+}
+
+function link(m: Layer2, { ip, claims }: Vip): void {
+  for (const { ahead, truncated } of claims) {
+    if (truncated) continue // Whoever is down, only a new plan makes it ours.
+    for (const node of ahead) {
+      const ips = m.behind.get(node)
+      if (ips === undefined) m.behind.set(node, new Set([ip]))
+      else ips.add(ip)
+    }
+  }
+}
+
+function unlink(m: Layer2, { ip, claims }: Vip): void {
+  for (const { ahead } of claims) {
+    for (const node of ahead) {
+      const ips = m.behind.get(node)
+      ips?.delete(ip)
+      if (ips?.size === 0) m.behind.delete(node)
+    }
+  }
 }
 
 /** Makes the address owned or not, as the claims and the nodes that are down say. */

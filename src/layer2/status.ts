@@ -48,19 +48,37 @@ export function planL2Statuses(
   announced: ReadonlyMap<string, readonly string[]>,
   existing: Iterable<L2StatusFacts>,
 ): L2StatusAction[] {
-  const actions: L2StatusAction[] = []
-  const kept = new Set<string>()
-  for (const status of [...existing].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  const kept = new Map<string, L2StatusFacts>()
+  const deleted: L2StatusFacts[] = []
+  for (const status of existing) {
     const interfaces = announced.get(status.service)
-    const mine = status.node === self
-    const right = status.written && interfaces !== undefined && interfaces.join() === status.interfaces.join()
-    if (mine && right && !kept.has(status.service)) kept.add(status.service)
-    else if (mine || interfaces !== undefined) actions.push({ type: 'delete', status })
+    if (status.node !== self) {
+      if (interfaces !== undefined) deleted.push(status)
+      continue
+    }
+    if (!status.written || interfaces === undefined || !sameNames(interfaces, status.interfaces)) {
+      deleted.push(status)
+      continue
+    }
+    // Of two that say the same, the first by name stays.
+    const other = kept.get(status.service)
+    if (other === undefined || status.name < other.name) kept.set(status.service, status)
+    if (other !== undefined) deleted.push(status.name < other.name ? other : status)
   }
-  for (const [service, interfaces] of [...announced].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (!kept.has(service)) actions.push({ type: 'create', service, interfaces })
-  }
-  return actions
+  const created = [...announced].filter(([service]) => !kept.has(service))
+  // Sorted at the end: of ten thousand that are announced, few are deleted or created at a time.
+  return [
+    ...deleted
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((status): L2StatusAction => ({ type: 'delete', status })),
+    ...created
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([service, interfaces]): L2StatusAction => ({ type: 'create', service, interfaces })),
+  ]
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i])
 }
 
 /** What is created, without owner and namespace. */
