@@ -407,7 +407,8 @@ export class ControllerTerm {
     const about = { apiVersion: 'v1', kind: 'Service', namespace, name, uid, resourceVersion }
     this.#deps.events.emit(about, type, reason, message)
     // An allocation is logged when it is written, `service-written`: at ten thousand Services each line counts.
-    if (reason !== 'IPAllocated') this.#deps.log.info('service-event', { service: facts.key, reason, message })
+    if (reason !== 'IPAllocated')
+      this.#deps.log.info('service-event', { service: facts.key, reason, message })
   }
 
   #tellProblems(problems: readonly Problem[]): void {

@@ -245,4 +245,10 @@ async function takeDown(paths: LabPaths): Promise<void> {
   }
   const rest = readState(paths)
   removeLab(paths, ours || rest === undefined ? undefined : rest)
+  // What was killed is gone a moment later, and with the daemon every process of the lab.
+  const killed = ours ? [] : [rest?.inner, rest?.outer]
+  const deadline = performance.now() + DOWN_WITHIN_MS
+  while (killed.some(each => each !== undefined && isAlive(each)) && performance.now() < deadline) {
+    await new Promise(resolve => setTimeout(resolve, POLL_MS))
+  }
 }

@@ -19,6 +19,7 @@ before(async () => {
   ;({
     ips: [ip = ''],
   } = await stage.announced('web'))
+  await stage.reachable('client1', ip)
   pids = await stage.pids()
 })
 

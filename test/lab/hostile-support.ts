@@ -156,6 +156,11 @@ export class Stage {
     }
   }
 
+  /** The service proxies of the nodes hear of a change somewhat later than the speakers: waits until no request fails. */
+  async reachable(host: string, ip: string): Promise<void> {
+    await waitFor(`${host} to reach ${ip}`, async () => (await this.fetch(host, ip, 10)).failed === 0)
+  }
+
   /** The speakers' and the controller's process ids: equal lists mean that none of them ended. */
   async pids(): Promise<string> {
     const status = await this.lab.status()

@@ -18,6 +18,7 @@ before(async () => {
   await stage.deploy('web', 2)
   await stage.service('web', 'web', { ipFamilyPolicy: 'RequireDualStack' })
   ;({ ips, owner } = await stage.announced('web', 2))
+  for (const ip of ips) await stage.reachable('client1', ip)
   pids = await stage.pids()
   macs = await stage.macs()
 })
