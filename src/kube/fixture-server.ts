@@ -111,6 +111,8 @@ export class FixtureServer {
   /** Ends every watch in an orderly way. */
   closeWatches(): void {
     for (const { response } of this.#watches) response.end()
+    // They are closed only later; until then nothing may be written to them.
+    this.#watches.clear()
   }
 
   /** Cuts every connection. */
