@@ -127,7 +127,7 @@ class Rig {
     return last
   }
 
-  owned(ip: string, owned: boolean, services = ['default/web']): void {
+  owned(ip: string, owned: boolean, services = ['default/web'], interfaces = ['eth0']): void {
     const address = parseIp(ip)
     assert.ok(address !== undefined)
     this.report({
@@ -137,6 +137,7 @@ class Rig {
           ip: address,
           services,
           owned,
+          interfaces,
           atWallMs: Date.UTC(2026, 0, 1),
           because: { type: 'peer', node: 'node3', status: 'dead', silentMs: 251 },
         },
@@ -208,6 +209,25 @@ test('R-6: the plan follows what changes: endpoints, addresses, type, the node i
   await waitFor('the end of the exclusion', () => rig.planned('192.0.2.150') === '')
   rig.kube.seed(RESOURCES.services, service('web', undefined, { type: 'ClusterIP' }))
   await waitFor('the withdrawal (P-1)', () => rig.planned('192.0.2.150') === 'none')
+  await rig.end()
+})
+
+test('L-11: the owner without any of the listed interfaces says so in a Warning', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.l2Advertisements, {
+    metadata: { name: 'lan', namespace: NAMESPACE },
+    spec: { interfaces: ['eth7'] },
+  })
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true, ['default/web'], [])
+  assert.deepEqual(
+    rig.events.events.map(({ type, reason, message }) => [type, reason, message]),
+    [['Warning', 'announceFailed', 'node "node1" has none of eth7 up with a carrier']],
+  )
   await rig.end()
 })
 

@@ -387,7 +387,7 @@ export class Speaker {
     }
   }
 
-  #onOwned({ ip, services, owned, atWallMs, because }: OwnedChange): void {
+  #onOwned({ ip, services, owned, interfaces, atWallMs, because }: OwnedChange): void {
     const { node } = this.#options
     const { events, metrics, log } = this.#ports
     const before = this.#owned.get(ip) ?? []
@@ -415,12 +415,14 @@ export class Speaker {
       // One Event for a Service, not one for each of its addresses.
       if (service === undefined || service.statusIps[0] !== ip) continue
       const { namespace, name, uid } = service
-      events.emit(
-        { apiVersion: 'v1', kind: 'Service', namespace, name, uid },
-        'Normal',
-        'nodeAssigned',
-        `announcing from node "${node}" with protocol "layer2"`,
-      )
+      const about = { apiVersion: 'v1', kind: 'Service', namespace, name, uid }
+      if (interfaces.length > 0) {
+        events.emit(about, 'Normal', 'nodeAssigned', `announcing from node "${node}" with protocol "layer2"`)
+        continue
+      }
+      const wanted = this.#table.get(key)?.claim?.interfaces ?? 'all'
+      const missing = wanted === 'all' ? 'no interface that may announce' : `none of ${wanted.join(', ')}`
+      events.emit(about, 'Warning', 'announceFailed', `node "${node}" has ${missing} up with a carrier`)
     }
   }
 

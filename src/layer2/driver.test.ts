@@ -243,3 +243,19 @@ test('an owner whose address is claimed by a stranger says so again, without wai
   assert.equal(said.length, 10, 'five rounds of two forms')
   assert.ok(said.every(arp => arp.senderMac === MACS.a && arp.senderIp === VIP4))
 })
+
+test('an owner tells on which interfaces it announces; none, when the plan names others', () => {
+  const pair = new Pair()
+  const claim = { service: 'default/web', ahead: [], truncated: false }
+  pair.node('a').command({
+    type: 'plan',
+    set: [{ ip: ip('192.0.2.150'), claims: [{ ...claim, interfaces: ['eth9'] }] }],
+    remove: [],
+  })
+  pair.clock.advance(400)
+  const changes = pair.reports.flatMap(({ on, report }) =>
+    on === 'a' && report.type === 'owned' ? report.changes : [],
+  )
+  assert.deepEqual(changes.find(change => change.ip === VIP4)?.interfaces, ['eth0'])
+  assert.deepEqual(changes.find(change => change.ip === '192.0.2.150')?.interfaces, [])
+})

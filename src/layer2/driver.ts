@@ -161,7 +161,8 @@ export class Reflex {
           break
         case 'owned': {
           const { ip, services, owned } = effect
-          changes.push({ ip, services, owned, atWallMs: this.#ports.clock.wallNow(), because })
+          const interfaces = owned ? layer2.interfacesOf(this.#layer2, ip) : []
+          changes.push({ ip, services, owned, interfaces, atWallMs: this.#ports.clock.wallNow(), because })
           break
         }
         case 'join':

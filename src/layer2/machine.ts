@@ -310,6 +310,12 @@ function owned(state: VipState, isOwned: boolean, at: Ms): Effect {
   }
 }
 
+/** Names of the interfaces on which an address would be answered and announced at this moment. */
+export function interfacesOf(m: Layer2, ip: Ip): string[] {
+  const state = m.vips.get(ip)
+  return state === undefined ? [] : nicsOf(m, state).map(nic => nic.name)
+}
+
 function permits(state: VipState, nic: Nic): boolean {
   if (isIpv4(state.vip.ip) ? !nic.arp : nic.linkLocal === undefined) return false
   return state.won.some(claim => claim.interfaces === 'all' || claim.interfaces.includes(nic.name))

@@ -38,6 +38,8 @@ export type OwnedChange = {
   readonly ip: Ip
   readonly services: readonly string[]
   readonly owned: boolean
+  /** Where it is announced; empty when not owned, or when none of the interfaces that the plan names is there. */
+  readonly interfaces: readonly string[]
   /** Wall clock, milliseconds since 1970: when the first announcement went out, or when we stopped. */
   readonly atWallMs: number
   /** What made it change. */

@@ -130,7 +130,14 @@ class Rig {
 
   async own(address: string, owned: boolean): Promise<void> {
     const because = { type: 'peer', node: 'node2', status: 'dead', silentMs: 251 } as const
-    const change = { ip: ip(address), services: ['default/web'], owned, atWallMs: 0, because }
+    const change = {
+      ip: ip(address),
+      services: ['default/web'],
+      owned,
+      interfaces: ['eth0'],
+      atWallMs: 0,
+      because,
+    }
     this.#listener({ type: 'owned', changes: [change] })
     await this.settle()
   }
