@@ -23,6 +23,8 @@ export type ControllerFlags = {
   readonly loadBalancerClass: string
   /** --ml-secret-name; empty: no Secret is made. */
   readonly memberlistSecretName: string
+  /** --ml-key-lifetime: after which the key in the Secret is replaced. 0 or absent: never. */
+  readonly memberlistKeyLifetimeMs?: number
   /** --deployment: our own, which then owns the Secret. */
   readonly deployment?: string | undefined
   /** Our own Pod, which then owns the ConfigurationState. */

@@ -19,6 +19,8 @@ export type ControllerProcessFlags = KubeFlags &
     /** The speakers run with this. */
     readonly ignoreExcludeLb: boolean
     readonly mlSecretName: string
+    /** Milliseconds; 0: never replaced. */
+    readonly mlKeyLifetime: number
     readonly deployment: string | undefined
     readonly podName: string | undefined
     readonly leaderElect: boolean
@@ -86,6 +88,7 @@ export async function runControllerProcess(
           namespace: flags.namespace,
           loadBalancerClass: flags.lbClass ?? '',
           memberlistSecretName: flags.mlSecretName,
+          memberlistKeyLifetimeMs: flags.mlKeyLifetime,
           deployment: flags.deployment,
           podName: flags.podName,
           ignoreExcludeLabel: flags.ignoreExcludeLb,

@@ -24,7 +24,7 @@ import {
 } from './controller-metrics.ts'
 import type { ControllerDeps, ControllerFlags } from './controller-options.ts'
 import { type ControllerView, same, versionNumber, type WatchedService } from './controller-view.ts'
-import { ensureMemberlistSecret } from './memberlist-secret.ts'
+import { keepMemberlistSecret } from './memberlist-secret.ts'
 import {
   ALLOCATED,
   ANNOUNCED,
@@ -33,6 +33,7 @@ import {
   conditionsToWrite,
   type WantedCondition,
 } from './service-conditions.ts'
+import { StaleSpeakers } from './stale-speakers.ts'
 import { WriteQueue } from './write-queue.ts'
 
 /** A burst of changes is one pass. */
@@ -78,6 +79,7 @@ export class ControllerTerm {
   /** Why a Service is announced by nobody: since when, until people are told, and undefined after that. */
   readonly #unannounced = new Map<string, { readonly reason: string; readonly since: number | undefined }>()
   #cancelUnannounced: (() => void) | undefined
+  #staleSpeakers: StaleSpeakers | undefined
   /** Services of which only the conditions differ. */
   readonly #later = new Set<string>()
   #cancelLater: (() => void) | undefined
@@ -110,7 +112,8 @@ export class ControllerTerm {
 
   begin(): void {
     this.#gauge(LEADING, 1)
-    void ensureMemberlistSecret(this.#deps, this.#flags, this.#stop.signal)
+    void keepMemberlistSecret(this.#deps, this.#flags, this.#stop.signal)
+    this.#staleSpeakers = new StaleSpeakers(this.#deps, this.#flags.namespace)
     for (const key of this.#view.services.keys()) this.#changed.add(key)
     this.#pass()
   }
@@ -119,6 +122,7 @@ export class ControllerTerm {
   async end(): Promise<void> {
     const { clock, log, metrics } = this.#deps
     this.#stop.abort()
+    this.#staleSpeakers?.close()
     for (const cancel of [this.#cancelPass, this.#cancelUnannounced, this.#cancelLater]) cancel?.()
     // Whoever leads next shows these numbers.
     for (const [pool] of this.#shownUsage) this.#removePoolMetrics(pool)

@@ -282,6 +282,28 @@ test('the Secret for the speakers is made once and then left alone', async () =>
   await cluster.stop()
 })
 
+test('a key that was made here is replaced when it is old, and a Secret of somebody else never is', async () => {
+  const name = { namespace: NAMESPACE, name: 'memberlist' }
+  const flags = { memberlistSecretName: 'memberlist', memberlistKeyLifetimeMs: 7_200_000 }
+  const cluster = new Cluster(LAN)
+  await cluster.start(flags)
+  const keyOf = () => (cluster.kube.peek(SECRETS, name)?.['data'] as { secretkey: string }).secretkey
+  const first = keyOf()
+  await cluster.settle(7_100_000)
+  assert.equal(keyOf(), first)
+  await cluster.settle(200_000)
+  const second = keyOf()
+  assert.notEqual(second, first)
+  await cluster.stop()
+  // A controller that starts anew goes by the age that is written, not by its own.
+  await cluster.start(flags)
+  assert.equal(keyOf(), second)
+  cluster.kube.seed(SECRETS, { metadata: { ...name }, data: { secretkey: 'b3duIGtleQ==' } })
+  await cluster.settle(100 * 3_600_000)
+  assert.equal(keyOf(), 'b3duIGtleQ==')
+  await cluster.stop()
+})
+
 test('1.6 the Secret is owned by the Deployment that is named, and made without an owner when there is none', async () => {
   const deployments = {
     group: 'apps',

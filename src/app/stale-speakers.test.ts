@@ -29,7 +29,7 @@ function cluster(nodes: readonly string[]) {
     kube,
     log,
     speakers,
-    async pass(ms: number) {
+    pass: async (ms: number) => {
       for (let passed = 0; passed < ms; passed += 1000) {
         clock.advance(1000)
         await settled()
@@ -37,7 +37,7 @@ function cluster(nodes: readonly string[]) {
     },
     registered: async () =>
       (await kube.list(RESOURCES.leases, { namespace: NAMESPACE })).map(lease => lease.metadata.name),
-    close() {
+    close: () => {
       stale.close()
       for (const speaker of speakers.values()) speaker.close()
     },

@@ -21,6 +21,7 @@ type Options = Omit<WebhookProcessFlags, 'webhookCertLifetimeMs'> & {
   readonly lbClass?: string
   readonly ignoreExcludeLb: boolean
   readonly mlSecretName: string
+  readonly mlKeyLifetime: number
   readonly deployment?: string
   readonly podName?: string
   readonly leaderElect: boolean
@@ -44,6 +45,14 @@ export function controllerCommand(): Command {
       ).default(false),
     )
     .addOption(secretNameOption())
+    .addOption(
+      new Option(
+        '--ml-key-lifetime <duration>',
+        'age at which the key in that Secret is replaced, if it was made here; 0s: never',
+      )
+        .argParser(duration(0))
+        .default(90 * 24 * 3_600_000, '2160h'),
+    )
     .addOption(
       new Option('--deployment <name>', 'the Deployment that this is of, which then owns that Secret').env(
         'METALLB_DEPLOYMENT',

@@ -11,3 +11,8 @@ test('durations in seconds, minutes and hours, not below the smallest', () => {
     assert.throws(() => parse(text), /duration such as/, text)
   }
 })
+
+test('where nothing is allowed, nonsense still is not', () => {
+  assert.equal(duration(0)('0s'), 0)
+  assert.throws(() => duration(0)('never'), /duration such as/)
+})

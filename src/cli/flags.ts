@@ -17,8 +17,8 @@ export function integer(min: number, max: number): (text: string) => number {
 export function duration(minMs: number): (text: string) => number {
   return text => {
     const [, digits = '', unit = ''] = /^(\d{1,9})([smh])$/.exec(text) ?? []
-    const value = Number(digits) * ({ s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? 0)
-    if (value < minMs) {
+    const value = Number(digits) * ({ s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? Number.NaN)
+    if (!(value >= minMs)) {
       throw new InvalidArgumentError(
         `A duration such as 90s, 15m or 2160h is needed, at least ${minMs / 1000}s.`,
       )
