@@ -9,7 +9,7 @@ import { FakeMulticastGroups } from '../ports/multicast.ts'
 import { FakeSegment } from '../ports/packet-socket.ts'
 import { arpRequest, decodeArpFrame, encodeArpFrame, gratuitousReply } from '../wire/arp.ts'
 import { Reflex } from './driver.ts'
-import type { Vip } from './machine.ts'
+import type { Claim, Vip } from './machine.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from './nics.ts'
 import type { ReflexReport } from './reflex.ts'
 
@@ -120,10 +120,20 @@ class Pair {
   }
 }
 
+const CLAIM: Claim = {
+  service: 'default/web',
+  ahead: [],
+  behind: [],
+  truncated: false,
+  interfaces: 'all',
+  mode: 'single',
+}
+
 /** a goes first. */
 function vip(address: Ip, on: Name): Vip {
   const ahead = on === 'a' ? [] : ['a']
-  return { ip: address, claims: [{ service: 'default/web', ahead, truncated: false, interfaces: 'all' }] }
+  const behind = on === 'a' ? ['b'] : []
+  return { ip: address, claims: [{ ...CLAIM, ahead, behind }] }
 }
 
 test('the first candidate answers, and the second follows within the silence that counts as death', () => {
@@ -246,10 +256,9 @@ test('an owner whose address is claimed by a stranger says so again, without wai
 
 test('an owner tells on which interfaces it announces; none, when the plan names others', () => {
   const pair = new Pair()
-  const claim = { service: 'default/web', ahead: [], truncated: false }
   pair.node('a').command({
     type: 'plan',
-    set: [{ ip: ip('192.0.2.150'), claims: [{ ...claim, interfaces: ['eth9'] }] }],
+    set: [{ ip: ip('192.0.2.150'), claims: [{ ...CLAIM, interfaces: ['eth9'] }] }],
     remove: [],
   })
   pair.clock.advance(400)

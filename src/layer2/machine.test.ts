@@ -58,10 +58,19 @@ function mac(text: string): Mac {
   return parsed
 }
 
+const CLAIM: Claim = {
+  service: 'default/web',
+  ahead: [],
+  behind: [],
+  truncated: false,
+  interfaces: 'all',
+  mode: 'single',
+}
+
 function vip(ip: Ip, claim: Partial<Claim> = {}): Vip {
   return {
     ip,
-    claims: [{ service: 'default/web', ahead: [], truncated: false, interfaces: 'all', ...claim }],
+    claims: [{ ...CLAIM, ...claim }],
   }
 }
 
@@ -220,7 +229,7 @@ test('a list of candidates that was cut short never makes an owner', () => {
 })
 
 test('L-26: an address of two Services is released with the last of them', () => {
-  const claim = (service: string): Claim => ({ service, ahead: [], truncated: false, interfaces: 'all' })
+  const claim = (service: string): Claim => ({ ...CLAIM, service })
   const m = machine([{ ip: V4, claims: [claim('default/a'), claim('default/b')] }])
   const one = step(m, { type: 'plan', set: [{ ip: V4, claims: [claim('default/b')] }], remove: [], now: 1 })
   // Still ours; told anew because one of its Services is gone.
@@ -451,8 +460,8 @@ test('ten thousand takeovers are owned at once and announced in steps, each exac
 
 test('L-26: only Services whose claim wins are told, and told anew when that changes', () => {
   const claims: Claim[] = [
-    { service: 'default/a', ahead: [], truncated: false, interfaces: 'all' },
-    { service: 'default/b', ahead: ['b'], truncated: false, interfaces: 'all' },
+    { ...CLAIM, service: 'default/a' },
+    { ...CLAIM, service: 'default/b', ahead: ['b'] },
   ]
   const m = createLayer2()
   step(m, { type: 'nics', nics: [ETH0], now: 0 })

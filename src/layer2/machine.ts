@@ -21,10 +21,16 @@ export type Claim = {
   readonly service: string
   /** The candidates that go before this node, in the order of the election. Empty: this node is the first. */
   readonly ahead: readonly string[]
+  /** The candidates that come after this node, best first, at most `BEHIND_MAX`: they count while this one is on probation. */
+  readonly behind: readonly string[]
   /** More go before than are listed: this node takes over only by a new plan. */
   readonly truncated: boolean
   /** Names of the interfaces to answer and announce on (L-21). */
   readonly interfaces: 'all' | readonly string[]
+  /** `sharded`: every candidate answers its own share of those who ask. */
+  readonly mode: 'single' | 'sharded'
+  /** Of the candidates, for `sharded`; those that are not named have weight 1. */
+  readonly weights?: Readonly<Record<string, number>>
 }
 
 /** An interface with a carrier that may carry announcements. */

@@ -6,7 +6,7 @@ import { type EndpointSliceFacts, endpointsFromSlice } from '../config/endpoints
 import type { Config, L2Advertisement } from '../config/model.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import { serviceFromObject } from '../config/services.ts'
-import { AHEAD_MAX, type Assignment, type Facts, Layer2Planner, VipTable } from './plan.ts'
+import { AHEAD_MAX, type Assignment, BEHIND_MAX, type Facts, Layer2Planner, VipTable } from './plan.ts'
 
 const NODES = ['node1', 'node2', 'node3']
 
@@ -116,13 +116,26 @@ test('a node far behind is told the first of those ahead, and that there are mor
   assert.equal(claim?.truncated, true)
 })
 
+test('each candidate is told who comes after it, the first sixteen of those', () => {
+  const names = Array.from({ length: 40 }, (_, i) => `node${i}`)
+  const of = (self: string) =>
+    new Layer2Planner(facts(self, {}, names)).assign(service([VIP]), [slice('node1')])
+  const order = of('node0').candidates
+  const first = of(order[0] ?? '').claim
+  assert.deepEqual([first?.ahead, first?.behind], [[], order.slice(1, 1 + BEHIND_MAX)])
+  assert.deepEqual(of(order[3] ?? '').claim?.behind.slice(0, 13), order.slice(4))
+})
+
 function assignment(name: string, ips: readonly string[], ahead: readonly string[] | undefined): Assignment {
   return {
     service: name,
     ips: ips as readonly Ip[],
     candidates: [],
     reason: null,
-    claim: ahead === undefined ? undefined : { service: name, ahead, truncated: false, interfaces: 'all' },
+    claim:
+      ahead === undefined
+        ? undefined
+        : { service: name, ahead, behind: [], truncated: false, interfaces: 'all', mode: 'single' },
   }
 }
 

@@ -21,6 +21,8 @@ import type { Claim, Vip } from './machine.ts'
  * node to follow, so more need not be known within milliseconds: what is further away waits for a new plan.
  */
 export const AHEAD_MAX = 16
+/** How many after this node it is told, to which it gives way while it is on probation and they are not. */
+export const BEHIND_MAX = 16
 
 /** Why a Service with or without addresses is not announced at layer 2 by anybody. */
 export type WithheldReason =
@@ -109,8 +111,10 @@ export class Layer2Planner {
           : {
               service: service.key,
               ahead: ranking.nodes.slice(0, Math.min(place, AHEAD_MAX)),
+              behind: ranking.nodes.slice(place + 1, place + 1 + BEHIND_MAX),
               truncated: place > AHEAD_MAX,
               interfaces: interfacesFor(advertisementsForService(advertisements, service), self),
+              mode: 'single',
             },
     }
   }

@@ -354,7 +354,16 @@ function lonely(links: readonly Link[], refuse: readonly number[] = []) {
     { ...options, excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES },
     { ...parts, packetSockets, sendHeartbeat: () => {}, report: () => {} },
   )
-  const claims = [{ service: 'default/web', ahead: [], truncated: false, interfaces: 'all' as const }]
+  const claims = [
+    {
+      service: 'default/web',
+      ahead: [],
+      behind: [],
+      truncated: false,
+      interfaces: 'all' as const,
+      mode: 'single' as const,
+    },
+  ]
   const set = [VIP, '2001:db8::100'].map(address => ({ ip: ip(address), claims }))
   reflex.command({ type: 'peers', peers: [], unreachable: [], self: ip('192.0.2.1') })
   reflex.command({ type: 'key', key: new Uint8Array(22).fill(1) })
