@@ -9,7 +9,13 @@ import { isAssumed } from '../plan/objects.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
 import { type Kube, RESOURCES } from '../ports/kube.ts'
 import { ipStory, nodeStory, type Reality, serviceStory } from './explain-text.ts'
-import { kubeconfigOption, lbClassOption, namespaceOption } from './flags.ts'
+import {
+  kubeconfigOption,
+  lbClassOption,
+  namespaceOption,
+  nodeHealthOption,
+  subnetElectionOption,
+} from './flags.ts'
 import {
   BGP_STATUSES,
   didYouMean,
@@ -41,6 +47,8 @@ export function explainCommand(io: Io = PROCESS_IO): Command {
     .addOption(downOption())
     .addOption(lbClassOption())
     .addOption(ignoreExcludeOption())
+    .addOption(nodeHealthOption())
+    .addOption(subnetElectionOption())
     .addOption(kubeconfigOption())
     .addOption(namespaceOption())
     .action(async (subject: string, options: InputOptions) => {

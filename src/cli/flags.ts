@@ -85,3 +85,17 @@ export function stopSignal(): AbortSignal {
   }
   return controller.signal
 }
+
+export function nodeHealthOption(): Option {
+  return new Option(
+    '--node-health <rule>',
+    'prefer: nodes that are NotReady, cordoned or out of service announce at layer 2 only when no other can; ignore: as MetalLB',
+  ).choices(['prefer', 'ignore'])
+}
+
+export function subnetElectionOption(): Option {
+  return new Option(
+    '--subnet-election <boolean>',
+    'true: where nodes have an interface in the subnet of an address, only those announce it; false: as MetalLB',
+  ).argParser(boolean)
+}

@@ -53,6 +53,8 @@ export type InputOptions = {
   readonly namespace: string
   readonly lbClass?: string
   readonly ignoreExcludeLb: boolean
+  readonly nodeHealth?: 'prefer' | 'ignore'
+  readonly subnetElection?: boolean
   readonly kubeconfig?: string
 }
 
@@ -183,6 +185,10 @@ export function snapshotFrom(objects: readonly KubeObject[], options: InputOptio
     down: new Set(options.down),
     lbClass: options.lbClass,
     ignoreExcludeLabel: options.ignoreExcludeLb,
+    rules: {
+      ...(options.nodeHealth && { nodeHealth: options.nodeHealth === 'prefer' }),
+      ...(options.subnetElection !== undefined && { subnets: options.subnetElection }),
+    },
   }
   const snapshot = snapshotOf(objects, flags)
   const names = snapshot.nodes.map(({ name }) => name)
@@ -215,6 +221,7 @@ async function readLive(kube: Kube, namespace: string): Promise<readonly KubeObj
   const lists = await Promise.all([
     ...CLUSTER_WIDE.map(resource => listIfKnown(kube, resource)),
     ...METALLB.map(resource => listIfKnown(kube, resource, namespace)),
+    listIfKnown(kube, RESOURCES.leases, namespace),
   ])
   return lists.flat()
 }

@@ -2,7 +2,13 @@ import { Command, Option } from 'commander'
 import { type ClusterPlan, planCluster } from '../plan/cluster-plan.ts'
 import { difference, settled } from '../plan/difference.ts'
 import { planLists } from '../plan/json.ts'
-import { kubeconfigOption, lbClassOption, namespaceOption } from './flags.ts'
+import {
+  kubeconfigOption,
+  lbClassOption,
+  namespaceOption,
+  nodeHealthOption,
+  subnetElectionOption,
+} from './flags.ts'
 import {
   changed,
   collect,
@@ -43,6 +49,8 @@ export function planCommand(io: Io = PROCESS_IO): Command {
     .addOption(downOption())
     .addOption(lbClassOption())
     .addOption(ignoreExcludeOption())
+    .addOption(nodeHealthOption())
+    .addOption(subnetElectionOption())
     .addOption(
       new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text'),
     )

@@ -106,7 +106,10 @@ test('a headless Service has no cluster IPs; an old object has only clusterIP', 
 test('a Node becomes its conditions, labels and addresses', () => {
   const facts = nodeFromObject({
     metadata: { name: 'node-a', labels: { rack: '1' } },
-    spec: { unschedulable: true },
+    spec: {
+      unschedulable: true,
+      taints: [{ key: 'node.kubernetes.io/out-of-service', effect: 'NoExecute' }],
+    },
     status: {
       addresses: [
         { type: 'Hostname', address: 'node-a' },
@@ -127,7 +130,17 @@ test('a Node becomes its conditions, labels and addresses', () => {
     networkUnavailable: true,
     ready: false,
     unschedulable: true,
+    outOfService: true,
   })
+})
+
+test('a Node is ready unless its kubelet, or its silence, says otherwise', () => {
+  const ready = (...conditions: object[]) =>
+    nodeFromObject({ metadata: { name: 'n' }, status: { conditions } }).ready
+  assert.equal(ready(), true)
+  assert.equal(ready({ type: 'Ready', status: 'True' }), true)
+  assert.equal(ready({ type: 'Ready', status: 'False' }), false)
+  assert.equal(ready({ type: 'Ready', status: 'Unknown' }), false)
 })
 
 const CONDITIONS: readonly (readonly [Record<string, boolean | null> | undefined, boolean])[] = [

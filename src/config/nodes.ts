@@ -10,10 +10,12 @@ export type NodeFacts = {
   readonly internalIps: readonly Ip[]
   /** Condition NetworkUnavailable is True (1.5). */
   readonly networkUnavailable: boolean
-  /** Condition Ready is True. No part of the election. */
+  /** Condition Ready is not False nor Unknown. No part of MetalLB's election. */
   readonly ready: boolean
-  /** Cordoned. No part of the election. */
+  /** Cordoned. No part of MetalLB's election. */
   readonly unschedulable: boolean
+  /** Somebody said by its taint that it is shut down (node.kubernetes.io/out-of-service). */
+  readonly outOfService: boolean
 }
 
 /** Its presence, whatever the value, takes a node out of the candidates (1.5). */
@@ -23,6 +25,7 @@ export type NamespaceFacts = { readonly name: string; readonly labels: Readonly<
 
 /** Total: a malformed field counts as absent. */
 export function nodeFromObject(object: KubeObject): NodeFacts {
+  const spec = fieldsOf(object['spec'])
   const status = fieldsOf(object['status'])
   const conditions = itemsOf(status['conditions']).map(fieldsOf)
   const isTrue = (type: string) =>
@@ -35,8 +38,12 @@ export function nodeFromObject(object: KubeObject): NodeFacts {
       return type === 'InternalIP' && typeof address === 'string' ? parseIp(address) : undefined
     }),
     networkUnavailable: isTrue('NetworkUnavailable'),
-    ready: isTrue('Ready'),
-    unschedulable: fieldsOf(object['spec'])['unschedulable'] === true,
+    // A Node whose kubelet said nothing yet is none that is known to be ill.
+    ready: conditions.every(condition => condition['type'] !== 'Ready' || condition['status'] === 'True'),
+    unschedulable: spec['unschedulable'] === true,
+    outOfService: itemsOf(spec['taints']).some(
+      taint => fieldsOf(taint)['key'] === 'node.kubernetes.io/out-of-service',
+    ),
   }
 }
 

@@ -15,6 +15,7 @@ const node = (name: string, labels: Record<string, string> = {}): NodeFacts => (
   networkUnavailable: false,
   ready: true,
   unschedulable: false,
+  outOfService: false,
 })
 const pool = (name: string, spec: unknown, labels: Record<string, string> = {}): KubeObject => ({
   metadata: { name, namespace: 'metallb-system', labels },

@@ -5,6 +5,7 @@ import { EXCLUDE_LABEL, type NodeFacts } from '../config/nodes.ts'
 import { matchesAny } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import { advertisementsForService, advertisementsOfPool, nodeObstacle, serviceObstacle } from './election.ts'
+import type { SpeakerNetworks } from './networks.ts'
 
 /**
  * Whether anybody would announce the addresses of a Service, were every node alive, and otherwise what stands in the way
@@ -32,6 +33,7 @@ export type AnnouncementReason =
   | 'ExcludedByLabel' // every node carries EXCLUDE_LABEL (1.5)
   | 'NetworkUnavailable' // every node has that condition (1.5)
   | 'NoLocalEndpoints' // Local, and no node that may announce has an endpoint (L-6)
+  | 'NoInterface' // no node that may announce has one of the interfaces that the advertisements name
   | 'NoCandidates' // every node was refused, not all for one reason
 
 export type AnnouncementInput = {
@@ -45,6 +47,8 @@ export type AnnouncementInput = {
   readonly endpoints: EndpointNodes
   /** The speakers run with --ignore-exclude-lb. */
   readonly ignoreExcludeLabel?: boolean
+  /** What the speakers told of their interfaces. */
+  readonly networks?: SpeakerNetworks
   /** The speakers have BGP sessions. Absent: they have none, so a BGPAdvertisement announces nothing. */
   readonly speaksBgp?: boolean
 }
@@ -102,6 +106,7 @@ function checkLayer2(
   const refused = refusals(
     input,
     matching.map(({ nodes }) => nodes),
+    matching,
   )
   return refused === null
     ? yes('Layer2', `would be announced at layer 2, by L2Advertisement ${named(names)}`)
@@ -156,14 +161,18 @@ function intersection(a: ReadonlySet<string>, b: ReadonlySet<string>): ReadonlyS
 type Refusals = ReadonlyMap<NonNullable<ReturnType<typeof nodeObstacle>>, number>
 
 /** Why each node of these sets may not announce, counted; null as soon as one may. */
-function refusals(input: AnnouncementInput, sets: readonly ReadonlySet<string>[]): Refusals | null {
+function refusals(
+  input: AnnouncementInput,
+  sets: readonly ReadonlySet<string>[],
+  layer2: Config['l2Advertisements'] = [],
+): Refusals | null {
   const looked = new Set<string>()
   const refused = new Map<NonNullable<ReturnType<typeof nodeObstacle>>, number>()
   for (const nodes of sets) {
     for (const node of nodes) {
       if (looked.has(node)) continue
       looked.add(node)
-      const obstacle = nodeObstacle(input, node)
+      const obstacle = nodeObstacle(input, node, layer2)
       if (obstacle === null) return null
       refused.set(obstacle, (refused.get(obstacle) ?? 0) + 1)
     }
@@ -194,6 +203,11 @@ const ALIKE: Readonly<Record<string, readonly [AnnouncementReason, (advertisemen
     advertisements =>
       `every node of ${advertisements} has the condition NetworkUnavailable: see to the nodes' network plugin`,
   ],
+  noInterface: [
+    'NoInterface',
+    advertisements =>
+      `no node of ${advertisements} has one of the interfaces that it names, up and with a carrier: correct its interfaces`,
+  ],
   noLocalEndpoints: [
     'NoLocalEndpoints',
     advertisements =>
@@ -204,6 +218,7 @@ const ALIKE: Readonly<Record<string, readonly [AnnouncementReason, (advertisemen
 const REFUSED: Readonly<Record<string, string>> = {
   excludedByLabel: `with the label ${EXCLUDE_LABEL}`,
   networkUnavailable: 'with the condition NetworkUnavailable',
+  noInterface: 'without any of the interfaces that are named',
   noLocalEndpoints: 'without a ready endpoint (externalTrafficPolicy is Local)',
 }
 

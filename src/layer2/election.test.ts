@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
 import { type Ip, parseIp } from '../addr/ip.ts'
+import { type Prefix, parsePrefix } from '../addr/prefix.ts'
 import type { EndpointNodes } from '../config/endpointslice.ts'
 import type { L2Advertisement } from '../config/model.ts'
 import { EXCLUDE_LABEL, type NodeFacts } from '../config/nodes.ts'
 import { type LabelSelector, parseLabelSelector } from '../config/selectors.ts'
 import { serviceFromObject } from '../config/services.ts'
 import { DigestOrder, digestOrder, nodeDigest } from './digest-order.ts'
-import { type ElectionInput, elect, interfacesFor, rankCandidates } from './election.ts'
+import { type ElectionInput, elect, interfacesFor, LODESTONE_RULES, rankCandidates } from './election.ts'
+import { SpeakerNetworks } from './networks.ts'
 
 const ip = (text: string) => parseIp(text) as Ip
 const selector = (matchLabels: Record<string, string>) => parseLabelSelector({ matchLabels }) as LabelSelector
@@ -21,6 +23,7 @@ function node(name: string, facts: Partial<NodeFacts> = {}): NodeFacts {
     networkUnavailable: false,
     ready: true,
     unschedulable: false,
+    outOfService: false,
     ...facts,
   }
 }
@@ -177,6 +180,59 @@ test('L-5 a member without a Node object counts as available', () => {
 test('Q-9 neither Ready nor a cordon matters', () => {
   const nodes = new Map(ABC.map(name => [name, node(name, { ready: false, unschedulable: true })]))
   assert.deepEqual(order(input({ nodes })), ['node-b', 'node-a', 'node-c'])
+})
+
+for (const [what, facts] of [
+  ['NotReady', { ready: false }],
+  ['cordoned', { unschedulable: true }],
+  ['out of service', { outOfService: true }],
+] as const) {
+  test(`with the health of nodes a node that is ${what} gives way, and still answers when no other can`, () => {
+    const nodes = new Map(ABC.map(name => [name, node(name, name === 'node-b' ? facts : {})]))
+    assert.deepEqual(order(input({ nodes, rules: LODESTONE_RULES })), ['node-a', 'node-c', 'node-b'])
+    // A preference does not outweigh it.
+    const advertisements = [advertisement(ABC, { scores: new Map([['node-b', 100]]) })]
+    const preferred = input({ nodes, advertisements, rules: LODESTONE_RULES })
+    assert.deepEqual(order(preferred), ['node-a', 'node-c', 'node-b'])
+    const all = new Map(ABC.map(name => [name, node(name, facts)]))
+    assert.deepEqual(order(input({ nodes: all, rules: LODESTONE_RULES })), ['node-b', 'node-a', 'node-c'])
+  })
+}
+
+const link = (name: string, ...prefixes: string[]) => ({
+  name,
+  mac: undefined,
+  prefixes: prefixes.map(text => parsePrefix(text) as Prefix),
+})
+const NETWORKS = new SpeakerNetworks([
+  { node: 'node-a', links: [link('eth0', '10.0.0.0/24'), link('eth1', '172.16.0.0/24')] },
+  { node: 'node-b', links: [link('eth1', '172.16.0.0/24')] },
+  { node: 'node-c', links: [link('eth0', '10.0.0.0/24')] },
+])
+
+test('a node that has none of the interfaces is no candidate', () => {
+  const advertisements = [advertisement(ABC, { interfaces: ['eth0', 'bond0'] })]
+  const one = input({ advertisements, networks: NETWORKS })
+  assert.deepEqual(order(one), ['node-a', 'node-c'])
+  assert.equal(reasonOf(one, 'node-b'), 'noInterface')
+  // Who told nothing may have it.
+  const networks = new SpeakerNetworks([{ node: 'node-b', links: [] }])
+  assert.deepEqual(order(input({ advertisements, networks })), ['node-a', 'node-c'])
+})
+
+test('where nodes are in the subnet of the address, those without are no candidates', () => {
+  const one = input({ networks: NETWORKS, rules: LODESTONE_RULES })
+  assert.deepEqual(order(one), ['node-a', 'node-c'])
+  assert.equal(reasonOf(one, 'node-b'), 'notInSubnet')
+  assert.equal(elect({ ...one, alive: 'all' }).owner, 'node-a')
+  assert.deepEqual(order(input({ networks: NETWORKS })), ['node-b', 'node-a', 'node-c'])
+})
+
+test('an address that is in no subnet, or in that of nodes that may not announce it, leaves all as they are', () => {
+  const routed = { ips: [ip('192.0.2.1')], networks: NETWORKS, rules: LODESTONE_RULES }
+  assert.equal(order(input(routed)).length, 3)
+  const advertisements = [advertisement(['node-b'])]
+  assert.deepEqual(order(input({ advertisements, networks: NETWORKS, rules: LODESTONE_RULES })), ['node-b'])
 })
 
 test('L-6 under Local only nodes with an endpoint that can serve', () => {

@@ -5,10 +5,22 @@ import { EXCLUDE_LABEL, type NodeFacts } from '../config/nodes.ts'
 import { matchesAny } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import { DigestOrder, digestOrder } from './digest-order.ts'
+import type { SpeakerNetworks } from './networks.ts'
+
+/** Where the election goes beyond MetalLB's (docs/metallb-differences.md). All speakers of a cluster must have the same. */
+export type ElectionRules = {
+  /** Nodes that are NotReady, cordoned or out of service go behind all others (Q-9 without it). */
+  readonly nodeHealth: boolean
+  /** Where some candidates have an interface in the address's subnet, the others are none. */
+  readonly subnets: boolean
+}
+
+export const METALLB_RULES: ElectionRules = { nodeHealth: false, subnets: false }
+export const LODESTONE_RULES: ElectionRules = { nodeHealth: true, subnets: true }
 
 /**
  * Who answers for the addresses of a Service at layer 2: MetalLB's election (rules L-1 to L-9), so that a
- * migration moves nothing. Every node works it out for itself from the same facts; nobody votes.
+ * migration moves nothing, then our own rules. Every node works it out for itself from the same facts; nobody votes.
  */
 export type ElectionInput = {
   readonly service: ServiceFacts
@@ -21,6 +33,10 @@ export type ElectionInput = {
   readonly endpoints: EndpointNodes
   /** Nodes with {@link EXCLUDE_LABEL} stay candidates. */
   readonly ignoreExcludeLabel?: boolean
+  /** Absent: MetalLB's. */
+  readonly rules?: ElectionRules
+  /** Absent, or silent about a node: every interface and subnet is taken to be there. */
+  readonly networks?: SpeakerNetworks
 }
 
 /** Why nobody announces a Service. */
@@ -38,6 +54,8 @@ export type NotEligibleReason =
   | 'networkUnavailable'
   | 'excludedByLabel'
   | 'noLocalEndpoints' // externalTrafficPolicy Local without an endpoint there (L-6)
+  | 'noInterface' // it has none of the interfaces that the advertisements name
+  | 'notInSubnet' // others have an interface in the subnet of the address, this one has not
   | NotAnnouncedReason
 
 export type Candidate = {
@@ -105,7 +123,7 @@ export function rankCandidates(
   const obstacle = serviceObstacle(input)
   if (obstacle !== null) return { nodes: [], reason: obstacle }
   const matching = advertisementsForService(input.advertisements, input.service)
-  const eligible = known.get(input, matching)
+  const eligible = inSubnet(input, known.get(input, matching))
   if (eligible.size === 0) return { nodes: [], reason: 'noCandidates' }
   return { nodes: rank(input, matching, eligible, order), reason: null }
 }
@@ -125,7 +143,9 @@ export class EligibleNodes {
       const { service } = input
       const cluster = { ...input, service: { ...service, externalTrafficPolicy: 'Cluster' as const } }
       for (const advertisement of matching) {
-        for (const node of advertisement.nodes) if (nodeObstacle(cluster, node) === null) nodes.add(node)
+        for (const node of advertisement.nodes) {
+          if (nodeObstacle(cluster, node, matching) === null) nodes.add(node)
+        }
       }
       this.#byAdvertisements.set(key, (anywhere = nodes))
     }
@@ -145,15 +165,23 @@ export function elect(
   const obstacle = serviceObstacle(input)
   const eligible = new Set<string>()
   const others: Candidate[] = []
-  for (const node of [...input.nodes.keys()].sort()) {
-    const covered = matching.some(advertisement => advertisement.nodes.has(node))
+  const names = [...input.nodes.keys()].sort()
+  const subnet = inSubnet(
+    input,
+    new Set(
+      obstacle === null
+        ? names.filter(node => covers(matching, node) && nodeObstacle(input, node, matching) === null)
+        : [],
+    ),
+  )
+  for (const node of names) {
     const reason: NotEligibleReason | null =
       obstacle ??
-      (!covered
+      (!covers(matching, node)
         ? 'noMatchingAdvertisement'
         : input.alive !== 'all' && !input.alive.has(node)
           ? 'notAlive'
-          : nodeObstacle(input, node))
+          : (nodeObstacle(input, node, matching) ?? (subnet.has(node) ? null : 'notInSubnet')))
     if (reason === null) eligible.add(node)
     else {
       const [score, interfaces] = [scoreOf(matching, node), interfacesFor(matching, node)]
@@ -193,21 +221,60 @@ export function serviceObstacle(input: ElectionInput): NotAnnouncedReason | null
   return input.endpoints.any ? null : 'noEndpoints'
 }
 
-/** What stops a node that a matching advertisement includes (L-5, L-6). A node without facts counts as available. */
+/**
+ * What stops a node that one of the `matching` advertisements includes (L-5, L-6); without those, interfaces do not matter.
+ * A node without facts counts as available.
+ */
 export function nodeObstacle(
-  input: Pick<ElectionInput, 'service' | 'nodes' | 'endpoints' | 'ignoreExcludeLabel'>,
+  input: Pick<ElectionInput, 'service' | 'nodes' | 'endpoints' | 'ignoreExcludeLabel' | 'networks'>,
   name: string,
+  matching: readonly L2Advertisement[],
 ): NotEligibleReason | null {
   const node = input.nodes.get(name)
   if (node?.networkUnavailable === true) return 'networkUnavailable'
   if (node !== undefined && input.ignoreExcludeLabel !== true && Object.hasOwn(node.labels, EXCLUDE_LABEL)) {
     return 'excludedByLabel'
   }
+  if (matching.length > 0 && input.networks?.mayHave(name, interfacesFor(matching, name)) === false) {
+    return 'noInterface'
+  }
   const needsLocal = input.service.externalTrafficPolicy === 'Local'
   return needsLocal && !input.endpoints.nodes.has(name) ? 'noLocalEndpoints' : null
 }
 
-/** Score first, digest second (L-7). */
+function covers(matching: readonly L2Advertisement[], node: string): boolean {
+  return matching.some(advertisement => advertisement.nodes.has(node))
+}
+
+/**
+ * Of these nodes the ones that can be reached in the address's subnet, where there are any. An address that is in nobody's subnet
+ * is routed to the segment: then all stay. So do nodes that told nothing. Of two addresses both count where they can.
+ */
+function inSubnet(
+  { ips, rules = METALLB_RULES, networks }: ElectionInput,
+  eligible: ReadonlySet<string>,
+): ReadonlySet<string> {
+  if (!rules.subnets || networks === undefined) return eligible
+  let left = eligible
+  for (const ip of ips) {
+    const there = networks.inSubnetOf(ip)
+    if (there.size === 0) continue
+    const stay = [...left].filter(node => there.has(node) || !networks.knows(node))
+    // Nobody of those who told: the few that are in the subnet may not announce it.
+    if (stay.some(node => there.has(node)) && stay.length < left.size) left = new Set(stay)
+  }
+  return left
+}
+
+/** Why a node goes behind others though it may answer; null when it does not. */
+export function demotion(node: NodeFacts | undefined): 'outOfService' | 'notReady' | 'cordoned' | null {
+  if (node === undefined) return null
+  if (node.outOfService) return 'outOfService'
+  if (!node.ready) return 'notReady'
+  return node.unschedulable ? 'cordoned' : null
+}
+
+/** Nodes in good health first where that counts, then score, then digest (L-7). */
 function rank(
   input: ElectionInput,
   matching: readonly L2Advertisement[],
@@ -216,11 +283,17 @@ function rank(
 ): readonly string[] {
   const address = input.ips[0]
   if (address === undefined || eligible.size === 0) return []
-  const byDigest = order === undefined ? digestOrder(address, eligible) : order.sort(address, eligible)
-  if (matching.every(advertisement => advertisement.scores.size === 0)) return byDigest
-  const scores = new Map(byDigest.map(node => [node, scoreOf(matching, node)]))
-  // Array sort is stable: equal scores keep the order of their digests.
-  return byDigest.sort((a, b) => (scores.get(b) ?? 0) - (scores.get(a) ?? 0))
+  let ranked = order === undefined ? digestOrder(address, eligible) : order.sort(address, eligible)
+  if (matching.some(advertisement => advertisement.scores.size > 0)) {
+    const scores = new Map(ranked.map(node => [node, scoreOf(matching, node)]))
+    // Array sort is stable: equal scores keep the order of their digests.
+    ranked = ranked.sort((a, b) => (scores.get(b) ?? 0) - (scores.get(a) ?? 0))
+  }
+  if (input.rules?.nodeHealth !== true) return ranked
+  const givesWay = (node: string) => demotion(input.nodes.get(node)) !== null
+  return ranked.some(givesWay)
+    ? [...ranked.filter(node => !givesWay(node)), ...ranked.filter(givesWay)]
+    : ranked
 }
 
 function scoreOf(matching: readonly L2Advertisement[], node: string): number {

@@ -11,7 +11,15 @@ import { AHEAD_MAX, type Assignment, BEHIND_MAX, type Facts, Layer2Planner, VipT
 const NODES = ['node1', 'node2', 'node3']
 
 function node(name: string): NodeFacts {
-  return { name, labels: {}, internalIps: [], networkUnavailable: false, ready: true, unschedulable: false }
+  return {
+    name,
+    labels: {},
+    internalIps: [],
+    networkUnavailable: false,
+    ready: true,
+    unschedulable: false,
+    outOfService: false,
+  }
 }
 
 function facts(self = 'node1', rest: Partial<Facts> = {}, names: readonly string[] = NODES): Facts {

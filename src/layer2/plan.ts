@@ -9,12 +9,14 @@ import { DigestOrder } from './digest-order.ts'
 import {
   advertisementsForService,
   advertisementsOfPool,
+  type ElectionRules,
   EligibleNodes,
   interfacesFor,
   type NotAnnouncedReason,
   rankCandidates,
 } from './election.ts'
 import type { Claim, Vip } from './machine.ts'
+import type { SpeakerNetworks } from './networks.ts'
 
 /**
  * How many candidates ahead of this node its reflex thread is told. All of them would have to be gone at once for this
@@ -49,6 +51,9 @@ export type Facts = {
   /** `--lb-class`; undefined: only Services without a class (Q-1). */
   readonly loadBalancerClass: string | undefined
   readonly ignoreExcludeLabel: boolean
+  /** Absent: MetalLB's. */
+  readonly rules?: ElectionRules
+  readonly networks?: SpeakerNetworks
 }
 
 /** Both configurations give every Service the same candidates on the same interfaces. */
@@ -80,7 +85,7 @@ export class Layer2Planner {
   }
 
   assign(service: ServiceFacts, slices: Iterable<EndpointSliceFacts>): Assignment {
-    const { config, nodes, self, loadBalancerClass, ignoreExcludeLabel } = this.#facts
+    const { config, nodes, self, loadBalancerClass, ignoreExcludeLabel, rules, networks } = this.#facts
     const withheld = (reason: WithheldReason): Assignment => ({
       service: service.key,
       ips: service.statusIps,
@@ -96,7 +101,16 @@ export class Layer2Planner {
     if (pool === undefined) return withheld('ipNotAllowed')
     const advertisements = advertisementsOfPool(config, pool.name)
     const endpoints: EndpointNodes = endpointNodes(slices)
-    const input = { service, ips: service.statusIps, advertisements, nodes, endpoints, ignoreExcludeLabel }
+    const input = {
+      service,
+      ips: service.statusIps,
+      advertisements,
+      nodes,
+      endpoints,
+      ignoreExcludeLabel,
+      ...(rules && { rules }),
+      ...(networks && { networks }),
+    }
     const ranking = rankCandidates(input, this.#order, this.#eligible)
     if (ranking.reason !== null) return withheld(ranking.reason)
     const place = ranking.nodes.indexOf(self)

@@ -18,7 +18,15 @@ import type { NodeFacts } from '../config/nodes.ts'
 import { compareText } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
-import { advertisementsOfPool, type Election, elect } from '../layer2/election.ts'
+import {
+  advertisementsOfPool,
+  type Election,
+  type ElectionRules,
+  elect,
+  LODESTONE_RULES,
+  METALLB_RULES,
+} from '../layer2/election.ts'
+import { SpeakerNetworks } from '../layer2/networks.ts'
 import { configOf } from './config-of.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -109,6 +117,8 @@ class ServicePlanner {
   readonly #pools: ReadonlyMap<string, Pool>
   readonly #order = new DigestOrder()
   readonly #alive: ReadonlySet<string> | 'all'
+  readonly #rules: ElectionRules
+  readonly #networks: SpeakerNetworks | undefined
   /** What every node does about a Service whose pool BGP does not announce: one for all of them, there may be many. */
   readonly #notOwners: ReadonlyMap<string, NodeBgp>
 
@@ -117,7 +127,9 @@ class ServicePlanner {
     this.#config = config
     this.#nodes = nodes
     this.#pools = new Map(config.pools.map(pool => [pool.name, pool]))
-    const { down } = snapshot
+    const { down, speakers } = snapshot
+    this.#rules = { ...(speakers.length > 0 ? LODESTONE_RULES : METALLB_RULES), ...snapshot.rules }
+    this.#networks = speakers.length > 0 ? new SpeakerNetworks(speakers) : undefined
     this.#alive = down.size === 0 ? 'all' : new Set([...nodes.keys()].filter(name => !down.has(name)))
     this.#notOwners = new Map(
       [...nodes.keys()].map(name => [name, { reason: down.has(name) ? 'notAlive' : 'notOwner', offers: [] }]),
@@ -154,6 +166,8 @@ class ServicePlanner {
         nodes: this.#nodes,
         endpoints,
         ignoreExcludeLabel: this.#snapshot.ignoreExcludeLabel,
+        rules: this.#rules,
+        ...(this.#networks && { networks: this.#networks }),
         alive: this.#alive,
       },
       this.#order,

@@ -30,6 +30,8 @@ export const ELECTION_REASONS: Readonly<Record<NotEligibleReason, string>> = {
   networkUnavailable: 'its condition NetworkUnavailable is true',
   excludedByLabel: 'it has the label node.kubernetes.io/exclude-from-external-load-balancers',
   noLocalEndpoints: 'externalTrafficPolicy is Local, and no endpoint there can serve',
+  noInterface: 'it has none of the interfaces that the L2Advertisements name',
+  notInSubnet: 'it has no interface in the subnet of the address, and others have',
 }
 
 /** Why this node is no candidate for this Service; null when it is one. */

@@ -1,6 +1,8 @@
 import { type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
 import { type NamespaceFacts, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { type ServiceFacts, serviceFromObject } from '../config/services.ts'
+import { type SpeakerFacts, speakerFromLease } from '../config/speakers.ts'
+import type { ElectionRules } from '../layer2/election.ts'
 import type { KubeObject } from '../ports/kube.ts'
 
 /** Everything that decides what a cluster announces, at one moment. */
@@ -18,9 +20,13 @@ export type Snapshot = {
   readonly lbClass: string | undefined
   /** `--ignore-exclude-lb` */
   readonly ignoreExcludeLabel: boolean
+  /** What the speakers told of their networks. */
+  readonly speakers: readonly SpeakerFacts[]
+  /** Those of the speakers (`--node-health`, `--subnet-election`); absent: ours where there are speakers, MetalLB's where none is known. */
+  readonly rules?: Partial<ElectionRules>
 }
 
-export type SnapshotFlags = Pick<Snapshot, 'down' | 'lbClass' | 'ignoreExcludeLabel'>
+export type SnapshotFlags = Pick<Snapshot, 'down' | 'lbClass' | 'ignoreExcludeLabel' | 'rules'>
 
 export const DEFAULT_FLAGS: SnapshotFlags = { down: new Set(), lbClass: undefined, ignoreExcludeLabel: false }
 
@@ -33,6 +39,7 @@ export function snapshotOf(objects: readonly KubeObject[], flags: SnapshotFlags 
     slices: ofKind('EndpointSlice').map(endpointsFromSlice),
     nodes: ofKind('Node').map(nodeFromObject),
     namespaces: ofKind('Namespace').map(namespaceFromObject),
+    speakers: ofKind('Lease').flatMap(object => speakerFromLease(object) ?? []),
     ...flags,
   }
 }

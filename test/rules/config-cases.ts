@@ -38,6 +38,7 @@ export function node(name: string, labels: Record<string, string> = {}): NodeFac
     networkUnavailable: false,
     ready: true,
     unschedulable: false,
+    outOfService: false,
   }
 }
 
