@@ -237,6 +237,11 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 function onTick(m: Membership, now: Ms): Effect[] {
   const effects: Effect[] = []
   const { intervalMs, deadAfterMs } = m.options
+  if (m.peers.size === 0) {
+    // Nothing of ours is due, so ticks come when others want them: their distance says nothing, and nobody could take over.
+    m.lastTickAt = undefined
+    return effects
+  }
   const awayMs = m.lastTickAt === undefined ? 0 : now - m.lastTickAt - intervalMs
   m.lastTickAt = now
   if (awayMs > deadAfterMs / 2) {
