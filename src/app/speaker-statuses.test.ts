@@ -7,7 +7,12 @@ import { SpeakerStatuses } from './speaker-statuses.ts'
 
 const NAMESPACE = 'metallb-system'
 const OPTIONS = { node: 'node1', namespace: NAMESPACE, podName: undefined }
-const WEB = new Map([['default/web', []]])
+
+/** A pass of a speaker that announces these Services and no other; it looks at them and at `default/web` anew. */
+function pass(statuses: SpeakerStatuses, ...services: readonly string[]): Promise<void> {
+  for (const service of ['default/web', ...services]) statuses.touch(service)
+  return statuses.write(service => (services.includes(service) ? [] : undefined))
+}
 
 /** Shows what is in the API server only when told to. */
 class SlowInformer implements Informer<L2StatusFacts> {
@@ -47,21 +52,21 @@ function cluster() {
 test('an informer that lags behind brings no doubles', async () => {
   const { kube, informer } = cluster()
   const statuses = new SpeakerStatuses(OPTIONS, kube, informer)
-  await statuses.write(WEB)
+  await pass(statuses, 'default/web')
   const [first] = kube.objects(RESOURCES.serviceL2Statuses)
-  await statuses.write(WEB)
+  await pass(statuses, 'default/web')
   informer.catchUp(kube)
-  await statuses.write(WEB)
+  await pass(statuses, 'default/web')
   assert.deepEqual(
     kube.objects(RESOURCES.serviceL2Statuses).map(object => object.metadata.name),
     [first?.metadata.name],
   )
-  await statuses.write(new Map())
+  await pass(statuses)
   assert.deepEqual(kube.objects(RESOURCES.serviceL2Statuses), [])
   // It still shows the old one: deleting what is not there is no error.
-  await statuses.write(new Map())
+  await pass(statuses)
   informer.catchUp(kube)
-  await statuses.write(WEB)
+  await pass(statuses, 'default/web')
   assert.equal(kube.objects(RESOURCES.serviceL2Statuses).length, 1)
 })
 
@@ -75,8 +80,8 @@ test('the objects belong to the Pod; it is asked for again after a failure', asy
     return get(...all)
   }
   const statuses = new SpeakerStatuses({ ...OPTIONS, podName: 'speaker-x' }, kube, informer)
-  await assert.rejects(statuses.write(WEB), { code: 'unreachable' })
-  await statuses.write(WEB)
+  await assert.rejects(pass(statuses, 'default/web'), { code: 'unreachable' })
+  await pass(statuses, 'default/web')
   const [object] = kube.objects(RESOURCES.serviceL2Statuses)
   assert.equal(object?.metadata.ownerReferences?.[0]?.['name'], 'speaker-x')
   assert.equal(asked, 2)
@@ -94,14 +99,47 @@ for (const [code, written] of [
       return name === 'a' ? Promise.reject(new KubeError(code, 'no')) : create(resource, object)
     }
     const statuses = new SpeakerStatuses(OPTIONS, kube, informer)
-    const both = new Map([
-      ['default/a', []],
-      ['default/b', []],
-    ])
-    await assert.rejects(statuses.write(both), { code })
+    await assert.rejects(pass(statuses, 'default/a', 'default/b'), { code })
     const names = kube
       .objects(RESOURCES.serviceL2Statuses)
       .map(object => object.metadata.labels?.['metallb.io/service-name'])
     assert.deepEqual(names, written)
+    // Nothing is forgotten: the next pass does the rest, and only that.
+    kube.create = create
+    informer.catchUp(kube)
+    await statuses.write(() => [])
+    const all = kube.objects(RESOURCES.serviceL2Statuses).map(object => l2StatusFromObject(object).service)
+    assert.deepEqual(all.sort(), ['default/a', 'default/b'])
   })
 }
+
+test('whoever changes an object, its Service is looked at in the next pass', async () => {
+  const { kube, informer } = cluster()
+  const statuses = new SpeakerStatuses(OPTIONS, kube, informer)
+  const next = () => statuses.write(service => (service === 'default/web' ? [] : undefined))
+  const objects = () => kube.objects(RESOURCES.serviceL2Statuses)
+  await pass(statuses, 'default/web')
+  informer.catchUp(kube)
+  await next()
+  const [first] = objects()
+  assert.ok(first !== undefined)
+  kube.remove(RESOURCES.serviceL2Statuses, { namespace: NAMESPACE, name: first.metadata.name })
+  informer.catchUp(kube)
+  await next()
+  const [second] = objects()
+  assert.ok(second !== undefined && second.metadata.name !== first.metadata.name, 'deleted: made again')
+  informer.catchUp(kube)
+  const status = { node: 'node1', serviceName: 'other', serviceNamespace: 'default' }
+  kube.seed(RESOURCES.serviceL2Statuses, { ...second, status })
+  informer.catchUp(kube)
+  await next()
+  assert.deepEqual(
+    objects().map(object => l2StatusFromObject(object).service),
+    ['default/web'],
+    'rewritten for another Service: replaced',
+  )
+  informer.catchUp(kube)
+  const writes = kube.writes.length
+  await next()
+  assert.equal(kube.writes.length, writes, 'nothing is left to do')
+})

@@ -461,3 +461,61 @@ test('a plan that cannot be made ends the speaker with the reason', async () => 
   rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
   await assert.rejects(rig.running ?? Promise.resolve(), /no plans today/)
 })
+
+test('the series of an address end when this node is no candidate for it any more', async () => {
+  const rig = new Rig()
+  rig.secret()
+  const address = parseIp(VIP)
+  assert.ok(address !== undefined)
+  const counted = (requests: number): ReflexReport => ({
+    type: 'counters',
+    counters: {
+      addresses: [{ ip: address, requests, replies: requests, announcements: 10 }],
+      dropped: {},
+      heartbeatsSent: 0,
+      heartbeatsReceived: 0,
+      framesLost: 0,
+      worstLatenessMs: 0,
+    },
+  })
+  const series = () => [...rig.metrics.values.keys()].filter(name => name.includes(VIP)).length
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true)
+  rig.report(counted(3))
+  assert.equal(series(), 4)
+  rig.kube.remove(RESOURCES.services, { namespace: 'default', name: 'web' })
+  await waitFor('the withdrawal', () => rig.planned(VIP) === 'none')
+  // What the reflex thread said before it heard of that.
+  rig.report(counted(4))
+  rig.owned(VIP, false)
+  assert.equal(series(), 0)
+  await rig.end()
+})
+
+test('of a Service that this node gives up the status object goes at once, not by way of another one', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.l2Advertisements, {
+    metadata: { name: 'lan', namespace: NAMESPACE },
+    spec: { interfaces: ['eth7'] },
+  })
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true)
+  const written = () => rig.kube.objects(RESOURCES.serviceL2Statuses).length
+  const creations = () =>
+    rig.kube.writes.filter(({ verb, resource }) => verb === 'create' && resource.kind === 'ServiceL2Status')
+  await waitFor('the status object', () => written() === 1)
+  // The plan comes before the report of the reflex thread that it has stopped.
+  rig.kube.remove(RESOURCES.services, { namespace: 'default', name: 'web' })
+  await waitFor('its end', () => written() === 0)
+  rig.owned(VIP, false)
+  await rig.kube.settle()
+  assert.equal(creations().length, 1)
+  await rig.end()
+})

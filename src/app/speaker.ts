@@ -55,6 +55,12 @@ const SLICE_MS = 20
 /** Services planned between two looks at the clock. */
 const SLICE_CHECK = 16
 const COUNT_EVERY_MS = 5000
+/** Questions for an address, answers, announcements. */
+const ADDRESS_COUNTERS = [
+  'metallb_layer2_requests_received',
+  'metallb_layer2_responses_sent',
+  'metallb_layer2_gratuitous_sent',
+] as const
 
 /**
  * The main thread of a speaker: keeps the cluster's facts, plans, tells the reflex thread the difference, and tells the
@@ -66,6 +72,8 @@ export class Speaker {
   readonly #table = new VipTable()
   readonly #order = new DigestOrder()
   readonly #owned = new Map<Ip, readonly string[]>()
+  /** The same the other way round: by Service, the addresses that this node owns for it. */
+  readonly #ownedOf = new Map<string, Set<Ip>>()
   readonly #peers = new Map<string, string>()
   readonly #moves: SpeakerMove[] = []
   readonly #slicesOf = new Map<string, Map<string, EndpointSliceFacts>>()
@@ -115,10 +123,14 @@ export class Speaker {
       // A pass only computes: what fails once fails again.
       onError: error => this.#failed(error instanceof Error ? error : new Error(String(error))),
     })
-    this.#statusPass = new Coalesced(ports.clock, () => this.#writeStatuses(), {
-      retryAfterMs: 2000,
-      onError: error => ports.log.warn('status-write-failed', { error }),
-    })
+    this.#statusPass = new Coalesced(
+      ports.clock,
+      () => this.#statuses.write(service => this.#announcedOn(service)),
+      {
+        retryAfterMs: 2000,
+        onError: error => ports.log.warn('status-write-failed', { error }),
+      },
+    )
   }
 
   /**
@@ -307,11 +319,16 @@ export class Speaker {
         service === undefined ? undefined : this.#planner.assign(service, slices?.values() ?? [])
       // Most Services of a cluster are of other types: nothing is kept of those.
       const kept = assignment?.reason === 'notLoadBalancer' ? undefined : assignment
-      for (const ip of this.#table.set(key, kept)) touched.add(ip)
+      const before = this.#table.get(key)?.ips[0]
+      if (before !== undefined && before !== kept?.ips[0]) this.#order.forget(before)
+      const changed = this.#table.set(key, kept)
+      if (changed.size > 0) this.#statuses.touch(key)
+      for (const ip of changed) touched.add(ip)
     }
     if (touched.size > 0) {
       const { set, remove } = this.#table.difference(touched)
       this.#ports.reflex.post({ type: 'plan', set, remove })
+      for (const ip of remove) this.#dropCounters(ip)
       this.#statusPass.request()
     }
     if (this.#dirty.size > 0) {
@@ -405,8 +422,17 @@ export class Speaker {
     }
     for (const key of new Set([...before, ...services])) {
       const labels = { service: key, protocol: 'layer2', node, ip }
-      if (owned && services.includes(key)) metrics.set('metallb_speaker_announced', labels, 1)
-      else metrics.remove('metallb_speaker_announced', labels)
+      this.#statuses.touch(key)
+      if (owned && services.includes(key)) {
+        metrics.set('metallb_speaker_announced', labels, 1)
+        const ips = this.#ownedOf.get(key)
+        if (ips === undefined) this.#ownedOf.set(key, new Set([ip]))
+        else ips.add(ip)
+      } else {
+        metrics.remove('metallb_speaker_announced', labels)
+        const ips = this.#ownedOf.get(key)
+        if (ips?.delete(ip) === true && ips.size === 0) this.#ownedOf.delete(key)
+      }
     }
     if (!owned) return
     for (const key of services) {
@@ -429,9 +455,10 @@ export class Speaker {
   #onCounters({ counters }: ReflexReport & { type: 'counters' }): void {
     const { metrics } = this.#ports
     for (const { ip, requests, replies, announcements } of counters.addresses) {
-      metrics.set('metallb_layer2_requests_received', { ip }, requests)
-      metrics.set('metallb_layer2_responses_sent', { ip }, replies)
-      metrics.set('metallb_layer2_gratuitous_sent', { ip }, announcements)
+      // Counted before the reflex thread heard that it is a candidate no longer.
+      if (!this.#table.has(ip)) continue
+      const values = [requests, replies, announcements]
+      for (const [i, name] of ADDRESS_COUNTERS.entries()) metrics.set(name, { ip }, values[i] ?? 0)
     }
     for (const [reason, count] of Object.entries(counters.dropped)) {
       metrics.set('lodestone_reflex_dropped_total', { reason }, count)
@@ -449,15 +476,15 @@ export class Speaker {
     })
   }
 
-  async #writeStatuses(): Promise<void> {
-    const announced = new Map<string, readonly string[]>()
-    for (const services of this.#owned.values()) {
-      for (const service of services) {
-        const interfaces = this.#table.get(service)?.claim?.interfaces ?? 'all'
-        announced.set(service, interfaces === 'all' ? [] : interfaces)
-      }
-    }
-    await this.#statuses.write(announced)
+  /** The series of an address end when this node is no candidate for it any more; were it again, they start anew. */
+  #dropCounters(ip: Ip): void {
+    for (const name of ADDRESS_COUNTERS) this.#ports.metrics.remove(name, { ip })
+  }
+
+  /** Where this node announces the Service, none for everywhere; undefined when it does not, or soon will not. */
+  #announcedOn(service: string): readonly string[] | undefined {
+    const interfaces = this.#ownedOf.has(service) ? this.#table.get(service)?.claim?.interfaces : undefined
+    return interfaces === 'all' ? [] : interfaces
   }
 
   /** SIGTERM hands over first and leaves after: peers learn it at once, and we answer until the next owner has announced itself. */

@@ -9,6 +9,7 @@ import {
   type AgentOptions as HttpsAgentOptions,
   request as httpsRequest,
 } from 'node:https'
+import { createSecureContext } from 'node:tls'
 import type { Clock, Ms } from '../ports/clock.ts'
 import { KubeError } from '../ports/kube.ts'
 import { badAnswer, errorFromStatus } from './answers.ts'
@@ -65,6 +66,14 @@ export class HttpClient {
   readonly #clock: Clock
   readonly #userAgent: string
   readonly #limits: HttpLimits
+  /** What every request to the server has in common. */
+  readonly #target: {
+    readonly protocol: string
+    readonly host: string
+    readonly port: number
+    readonly path: string
+  }
+  readonly #request: typeof httpRequest
   #agent: { agent: HttpAgent | HttpsAgent; certificate: Credential['clientCertificate'] } | undefined
   #closed = false
 
@@ -78,6 +87,15 @@ export class HttpClient {
     this.#clock = options.clock
     this.#userAgent = options.userAgent
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
+    const { protocol, hostname, port, pathname } = options.config.server
+    const secure = protocol === 'https:'
+    this.#request = secure ? httpsRequest : httpRequest
+    this.#target = {
+      protocol,
+      host: hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: port === '' ? (secure ? 443 : 80) : Number(port),
+      path: pathname.replace(/\/$/, ''),
+    }
   }
 
   /** The answer's JSON. @throws KubeError; the signal's reason when aborted */
@@ -170,16 +188,13 @@ export class HttpClient {
   }
 
   #exchange(request: HttpRequest, credential: Credential): Promise<IncomingMessage> {
-    const { server } = this.#config
     const body = request.body === undefined ? undefined : Buffer.from(JSON.stringify(request.body))
-    const send = server.protocol === 'https:' ? httpsRequest : httpRequest
-    const outgoing = send({
+    const { path, ...target } = this.#target
+    const outgoing = this.#request({
+      ...target,
       agent: this.#agentFor(credential),
-      protocol: server.protocol,
-      host: server.hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: server.port === '' ? (server.protocol === 'https:' ? 443 : 80) : Number(server.port),
       method: request.method,
-      path: server.pathname.replace(/\/$/, '') + request.path,
+      path: path + request.path,
       headers: {
         ...(credential.headers as Record<string, string | string[]>),
         accept: 'application/json',
@@ -219,7 +234,7 @@ export class HttpClient {
       if (!socket.connecting) connected()
       else {
         socket.setKeepAlive(true, KEEPALIVE_MS)
-        socket.once(this.#config.server.protocol === 'https:' ? 'secureConnect' : 'connect', connected)
+        socket.once(this.#target.protocol === 'https:' ? 'secureConnect' : 'connect', connected)
       }
     })
     const aborted = (): void => void outgoing.destroy(signal?.reason as Error)
@@ -318,15 +333,18 @@ export class HttpClient {
     // Connections under the old certificate may finish what they do; new requests prove the new one.
     const config = this.#config
     const common = { keepAlive: true, keepAliveMsecs: KEEPALIVE_MS, maxFreeSockets: 8 }
-    const tls: HttpsAgentOptions = {
+    const tls = (): HttpsAgentOptions => ({
       ...common,
-      minVersion: 'TLSv1.2',
       rejectUnauthorized: !config.insecureSkipTlsVerify,
-      ...(config.ca === undefined ? {} : { ca: config.ca }),
+      // Made once: given as `ca`, `cert` and `key` they are read again for each connection, and compared for each request.
+      secureContext: createSecureContext({
+        minVersion: 'TLSv1.2',
+        ...(config.ca === undefined ? {} : { ca: config.ca }),
+        ...certificate,
+      }),
       ...(config.tlsServerName === undefined ? {} : { servername: config.tlsServerName }),
-      ...certificate,
-    }
-    const agent = config.server.protocol === 'https:' ? new HttpsAgent(tls) : new HttpAgent(common)
+    })
+    const agent = config.server.protocol === 'https:' ? new HttpsAgent(tls()) : new HttpAgent(common)
     this.#agent = { agent, certificate }
     return agent
   }

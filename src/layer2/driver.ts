@@ -35,7 +35,8 @@ export class Reflex {
   readonly #membership: membership.Membership
   readonly #layer2 = layer2.createLayer2()
   readonly #sockets = new Map<string, PacketSocket>()
-  readonly #groups = new Map<string, { readonly interfaceIndex: number; readonly close: () => void }>()
+  /** By interface and address, the way to leave the address's group. */
+  readonly #groups = new Map<number, Map<Ip, () => void>>()
   readonly #addressCounters = new Map<Ip, { requests: number; replies: number; announcements: number }>()
   readonly #dropped = new Map<string, number>()
   #heartbeatsSent = 0
@@ -93,8 +94,9 @@ export class Reflex {
   datagram(payload: Uint8Array): void {
     if (this.#closed) return
     this.#heartbeatsReceived++
-    this.#runMembership({ type: 'datagram', payload, now: this.#ports.clock.now() })
-    this.#arm()
+    const effects = this.#runMembership({ type: 'datagram', payload, now: this.#ports.clock.now() })
+    // What is only heard, or dropped, makes nothing due earlier than it was.
+    if (effects.some(effect => effect.type !== 'dropped')) this.#arm()
   }
 
   close(): void {
@@ -102,9 +104,8 @@ export class Reflex {
     this.#cancelTimer()
     this.#cancelReopen?.()
     for (const socket of this.#sockets.values()) socket.close()
-    for (const group of this.#groups.values()) group.close()
+    for (const interfaceIndex of this.#groups.keys()) this.#leaveAll(interfaceIndex)
     this.#sockets.clear()
-    this.#groups.clear()
   }
 
   #arm(): void {
@@ -121,8 +122,9 @@ export class Reflex {
     })
   }
 
-  #runMembership(event: membership.Event): void {
-    for (const effect of membership.step(this.#membership, event)) {
+  #runMembership(event: membership.Event): readonly membership.Effect[] {
+    const effects = membership.step(this.#membership, event)
+    for (const effect of effects) {
       switch (effect.type) {
         case 'send':
           this.#heartbeatsSent++
@@ -147,6 +149,7 @@ export class Reflex {
           break
       }
     }
+    return effects
   }
 
   #runLayer2(event: layer2.Event, because: Because): void {
@@ -232,11 +235,8 @@ export class Reflex {
       this.#sockets.delete(key)
     }
     const present = new Set(nics.map(nic => nic.index))
-    for (const [key, group] of this.#groups) {
-      if (present.has(group.interfaceIndex)) continue
-      group.close()
-      this.#groups.delete(key)
-    }
+    // Every Pod that comes or goes is a link: with nothing to leave, the groups are not looked at.
+    for (const index of this.#groups.keys()) if (!present.has(index)) this.#leaveAll(index)
     for (const [key, { index, protocol }] of wanted) {
       if (this.#sockets.has(key)) continue
       try {
@@ -267,30 +267,36 @@ export class Reflex {
   }
 
   #frame(interfaceIndex: number, frame: Uint8Array): void {
-    const before = this.#layer2.announcing.size
+    const before = layer2.nextDeadline(this.#layer2)
     this.#runLayer2({ type: 'frame', interfaceIndex, frame, now: this.#ports.clock.now() }, { type: 'drain' })
     // A claim that must be answered to; most frames change nothing.
-    if (this.#layer2.announcing.size !== before) this.#arm()
+    if (layer2.nextDeadline(this.#layer2) < before) this.#arm()
   }
 
   /** Several addresses may share one solicited-node group; the port counts them. */
   #join(interfaceIndex: number, ip: Ip): void {
     if (!isIpv6(ip)) return
-    const key = `${interfaceIndex} ${ip}`
-    if (this.#groups.has(key)) return
+    let groups = this.#groups.get(interfaceIndex)
+    if (groups?.has(ip) === true) return
     const group = solicitedNodeGroup(ip)
     try {
-      const membership = this.#ports.groups.joinGroup(interfaceIndex, group)
-      this.#groups.set(key, { interfaceIndex, close: () => membership.close() })
+      const joined = this.#ports.groups.joinGroup(interfaceIndex, group)
+      if (groups === undefined) this.#groups.set(interfaceIndex, (groups = new Map()))
+      groups.set(ip, () => joined.close())
     } catch (error) {
       this.#ports.log.warn('group-join-refused', { interfaceIndex, group, error })
     }
   }
 
   #leave(interfaceIndex: number, ip: Ip): void {
-    const key = `${interfaceIndex} ${ip}`
-    this.#groups.get(key)?.close()
-    this.#groups.delete(key)
+    const groups = this.#groups.get(interfaceIndex)
+    groups?.get(ip)?.()
+    groups?.delete(ip)
+  }
+
+  #leaveAll(interfaceIndex: number): void {
+    for (const leave of this.#groups.get(interfaceIndex)?.values() ?? []) leave()
+    this.#groups.delete(interfaceIndex)
   }
 
   #counters(ip: Ip): { requests: number; replies: number; announcements: number } {

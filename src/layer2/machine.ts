@@ -1,6 +1,7 @@
 import { type Ip, type Ipv6, isIpv4 } from '../addr/ip.ts'
 import { isMulticastMac, type Mac, ZERO_MAC } from '../addr/mac.ts'
 import type { Ms } from '../ports/clock.ts'
+import { type Due, DueQueue } from './due-queue.ts'
 import { announcementFrames, answerFrame, type Heard, hear } from './frames.ts'
 
 /**
@@ -98,15 +99,20 @@ type VipState = {
   vip: Vip
   /** The claims by which this node owns the address; none: it does not. */
   won: readonly Claim[]
-  /** No round after this; the next one is due at `nextRoundAt`. */
+  /** No round after this. */
   roundsUntil: Ms
-  nextRoundAt: Ms
+  /** The next round; undefined: none is to come. */
+  next: Round | undefined
 }
+
+type Round = Due & { readonly state: VipState }
 
 export type Layer2 = {
   readonly vips: Map<Ip, VipState>
-  /** Owned addresses whose rounds are not over. */
-  readonly announcing: Set<Ip>
+  /** Rounds to come, all equally long after the one before, so in order. */
+  readonly rounds: DueQueue<Round>
+  /** Rounds for which a step had no room left: due at once, before the others. */
+  readonly overdue: DueQueue<Round>
   readonly down: Set<string>
   /** By node, the addresses for which its state counts: it goes ahead of this node in one of their claims. */
   readonly behind: Map<string, Set<Ip>>
@@ -121,7 +127,8 @@ export type Layer2 = {
 export function createLayer2(): Layer2 {
   return {
     vips: new Map(),
-    announcing: new Set(),
+    rounds: new DueQueue(),
+    overdue: new DueQueue(),
     down: new Set(),
     behind: new Map(),
     announcedAllAt: undefined,
@@ -161,15 +168,16 @@ function perform(m: Layer2, event: Event): Effect[] {
   }
   const left = new Set([...m.vips.values()].filter(owns).map(state => state.vip.ip))
   m.draining = { until: event.now + event.patienceMs, left, done: false }
-  m.announcing.clear()
+  m.rounds.clear()
+  m.overdue.clear()
   return []
 }
 
-/** When the driver owes the next tick. */
+/** When the driver owes the next tick. Asked after every event: it costs the same however many addresses there are. */
 export function nextDeadline(m: Layer2): Ms {
   let next =
     m.draining !== undefined && m.draining.left.size > 0 ? m.draining.until : Number.POSITIVE_INFINITY
-  for (const ip of m.announcing) next = Math.min(next, m.vips.get(ip)?.nextRoundAt ?? next)
+  for (const queue of [m.overdue, m.rounds]) next = Math.min(next, queue.first()?.at ?? next)
   return next
 }
 
@@ -187,7 +195,7 @@ function onPlan(m: Layer2, set: readonly Vip[], remove: readonly Ip[], now: Ms):
     if (state !== undefined) unlink(m, state.vip)
     link(m, vip)
     if (state === undefined) {
-      const fresh: VipState = { vip, won: [], roundsUntil: 0, nextRoundAt: 0 }
+      const fresh: VipState = { vip, won: [], roundsUntil: 0, next: undefined }
       m.vips.set(vip.ip, fresh)
       effects.push(...decide(m, fresh, now))
       continue
@@ -291,7 +299,7 @@ function decide(m: Layer2, state: VipState, now: Ms): Effect[] {
 /** L-27: losing an address sends nothing; the next owner's announcement is the signal. */
 function release(m: Layer2, state: VipState, now: Ms): Effect[] {
   if (!owns(state)) return []
-  m.announcing.delete(state.vip.ip)
+  setRound(undefined, state, 0)
   m.draining?.left.delete(state.vip.ip)
   const effects = [owned(state, false, now), ...nicsOf(m, state).flatMap(nic => leaveGroup(state, nic))]
   state.won = []
@@ -345,17 +353,25 @@ function leaveGroup(state: VipState, nic: Nic): Effect[] {
 function startRounds(m: Layer2, state: VipState, now: Ms): Effect[] {
   if (m.draining !== undefined) return []
   state.roundsUntil = now + ROUNDS_FOR_MS
-  state.nextRoundAt = now
-  m.announcing.add(state.vip.ip)
   return round(m, state, now)
+}
+
+/** Replaces the round that was to come; without a queue none is. */
+function setRound(queue: DueQueue<Round> | undefined, state: VipState, at: Ms): void {
+  if (state.next !== undefined) state.next.dropped = true
+  state.next = queue === undefined ? undefined : { state, at, dropped: false }
+  if (state.next !== undefined) queue?.push(state.next)
 }
 
 /** Stays due where this step has sent enough. */
 function round(m: Layer2, state: VipState, now: Ms): Effect[] {
-  if (m.budget === 0) return []
+  if (m.budget === 0) {
+    setRound(m.overdue, state, now)
+    return []
+  }
   m.budget--
-  state.nextRoundAt = now + ROUND_EVERY_MS
-  if (state.nextRoundAt >= state.roundsUntil) m.announcing.delete(state.vip.ip)
+  const nextAt = now + ROUND_EVERY_MS
+  setRound(nextAt < state.roundsUntil ? m.rounds : undefined, state, nextAt)
   return nicsOf(m, state).flatMap(nic =>
     announcementFrames(nic, state.vip.ip).map(
       frame =>
@@ -371,9 +387,12 @@ function onTick(m: Layer2, now: Ms): Effect[] {
     return [...m.draining.left].flatMap(ip => giveUp(m, ip, now))
   }
   const effects: Effect[] = []
-  for (const ip of m.announcing) {
-    const state = m.vips.get(ip)
-    if (state !== undefined && now >= state.nextRoundAt) effects.push(...round(m, state, now))
+  for (const queue of [m.overdue, m.rounds]) {
+    for (;;) {
+      const next = queue.first()
+      if (next === undefined || next.at > now || m.budget === 0) break
+      effects.push(...round(m, next.state, now))
+    }
   }
   return effects
 }
@@ -431,7 +450,7 @@ function onClaim(m: Layer2, ip: Ip, mac: Mac, now: Ms): Effect[] {
   for (const nic of m.nics.values()) if (nic.mac === mac) return []
   if (m.draining !== undefined) return giveUp(m, ip, now)
   if (state.won.every(claim => claim.ahead.length > 0)) return []
-  if (!m.announcing.has(ip)) return startRounds(m, state, now)
+  if (state.next === undefined) return startRounds(m, state, now)
   state.roundsUntil = now + ROUNDS_FOR_MS
   return []
 }

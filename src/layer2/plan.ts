@@ -169,6 +169,11 @@ export class VipTable {
     return this.#byService.get(service)
   }
 
+  /** Whether this node is a candidate for the address. */
+  has(ip: Ip): boolean {
+    return this.#claims.has(ip)
+  }
+
   assignments(): IterableIterator<Assignment> {
     return this.#byService.values()
   }

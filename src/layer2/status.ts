@@ -42,6 +42,8 @@ export function l2StatusFromObject(object: KubeObject): L2StatusFacts {
 /**
  * One object for each Service that this node announces. Those of other nodes for the same Service are stale and go; of what
  * this node does not announce, only its own goes: the new owner deletes the rest (metallb.md 1.1, status kinds).
+ *
+ * Each Service is decided for itself, so that both may be about some Services only, the same ones.
  */
 export function planL2Statuses(
   self: string,
@@ -66,7 +68,6 @@ export function planL2Statuses(
     if (other !== undefined) deleted.push(status.name < other.name ? other : status)
   }
   const created = [...announced].filter(([service]) => !kept.has(service))
-  // Sorted at the end: of ten thousand that are announced, few are deleted or created at a time.
   return [
     ...deleted
       .sort((a, b) => (a.name < b.name ? -1 : 1))

@@ -412,3 +412,13 @@ test('a first peer after a long time alone is no absence', () => {
   const effects = step(m, { type: 'tick', now: 3_600_000 })
   assert.ok(effects.every(effect => effect.type !== 'was-away'))
 })
+
+test('a node without peers is never away: ticks that others want come as far apart as they like', () => {
+  const m = createMembership({ self: 'a', epoch: 1, intervalMs: INTERVAL, deadAfterMs: DEAD_AFTER })
+  step(m, { type: 'peers', peers: [], now: 0 })
+  step(m, { type: 'key', key: KEY, now: 0 })
+  for (let now = 0; now <= 5000; now += 1000) assert.deepEqual(step(m, { type: 'tick', now }), [])
+  step(m, { type: 'peers', peers: everybody('a'), now: 9000 })
+  const effects = step(m, { type: 'tick', now: 9001 })
+  assert.ok(effects.every(effect => effect.type === 'send'))
+})

@@ -28,6 +28,11 @@ export type Hooks = {
   /** Computed defaults (after the schema's own), and what a client may not choose. `before` is undefined on create. */
   readonly prepare?: (draft: ApiObject, before: ApiObject | undefined, context: HookContext) => void
   readonly validate?: (draft: ApiObject, before: ApiObject | undefined, causes: Cause[]) => void
+  /**
+   * Where it is there it takes the place of both for writes of the status subresource. Such a draft shares all but `metadata` and
+   * `status` with the stored object, so only `status` may be changed.
+   */
+  readonly finishStatus?: (draft: ApiObject, causes: Cause[]) => void
   /** Takes from pools what the object needs (cluster IPs, node ports). The last step before storing; skipped for dry runs. */
   readonly reserve?: (draft: ApiObject, before: ApiObject | undefined) => void
   /** Gives it back: the object is gone, or (with `after`) no longer needs all of it. */

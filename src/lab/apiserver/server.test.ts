@@ -369,6 +369,43 @@ describe('the API server over HTTPS', () => {
     )
   })
 
+  it('a patch of a status changes that alone, and only if it fits the version it names', async () => {
+    const services = '/api/v1/namespaces/default/services'
+    const spec = { type: 'LoadBalancer', ports: [{ port: 80 }] }
+    const made = await call('POST', services, { metadata: { name: 's' }, spec })
+    const merge = (patch: object, name = 's') =>
+      call('PATCH', `${services}/${name}/status`, patch, {
+        headers: { 'content-type': 'application/merge-patch+json', 'user-agent': 'status-writer/1' },
+      })
+    const ingress = [{ ip: '192.0.2.1' }]
+    const stale = await merge({ metadata: { resourceVersion: '1' }, status: { loadBalancer: { ingress } } })
+    assert.equal(stale.status, 409)
+    assert.equal((await merge({ status: { loadBalancer: { ingress: [{ ip: 'x' }] } } })).status, 422)
+    const resourceVersion = at(made.body, 'metadata', 'resourceVersion')
+    const written = await merge({
+      metadata: { resourceVersion, annotations: { note: 'kept' } },
+      status: { loadBalancer: { ingress }, unheardOf: 1 },
+    })
+    assert.equal(written.status, 200)
+    assert.match(String(written.headers['warning']), /unknown field \\"status.unheardOf\\"/)
+    const { body } = await call('GET', `${services}/s`)
+    assert.deepEqual(body, written.body)
+    assert.deepEqual(body['spec'], made.body['spec'])
+    assert.deepEqual(body['status'], { loadBalancer: { ingress } })
+    assert.equal(at(body, 'metadata', 'annotations', 'note'), 'kept')
+    assert.equal(at(body, 'metadata', 'uid'), at(made.body, 'metadata', 'uid'))
+    const [creator, writer] = at(body, 'metadata', 'managedFields') as JsonObject[]
+    assert.deepEqual(creator, at(made.body, 'metadata', 'managedFields', 0))
+    assert.equal(writer?.['manager'], 'status-writer')
+    assert.deepEqual(at(writer, 'fieldsV1', 'f:status'), { 'f:loadBalancer': { 'f:ingress': {} } })
+    // A field of the spec is not written, but looked at: it is where the mistake is.
+    const other = await merge({ spec: { type: 'ClusterIP', unheardOf: 1 }, status: { loadBalancer: null } })
+    assert.match(String(other.headers['warning']), /unknown field \\"spec.unheardOf\\"/)
+    assert.deepEqual(other.body['spec'], made.body['spec'])
+    assert.deepEqual(other.body['status'], { loadBalancer: {} })
+    assert.equal((await merge({ status: {} }, 'absent')).status, 404)
+  })
+
   it('a pod on a living node waits for its kubelet', async () => {
     const pods = '/api/v1/namespaces/default/pods'
     await call('POST', '/api/v1/nodes', {

@@ -267,9 +267,11 @@ export class Writer {
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid ?? ''}`,
       )
     }
-    const draft = subresource === 'status' ? statusDraft(type, old, incoming) : mainDraft(type, old, incoming)
+    const shares = subresource === 'status' && mayShare(type)
+    const draft =
+      subresource === 'status' ? statusDraft(type, old, incoming, shares) : mainDraft(type, old, incoming)
     keepServerFields(draft, old)
-    this.#finish(type, draft, old, options)
+    this.#finish(type, draft, old, options, shares)
     const bumped = type.hasGeneration && !equal(desired(type, draft), desired(type, old))
     if (bumped) draft.metadata.generation = (old.metadata.generation ?? 0) + 1
     const withoutManagers = (object: ApiObject): unknown => ({
@@ -294,8 +296,10 @@ export class Writer {
     const done =
       draft.metadata.deletionTimestamp !== undefined && (draft.metadata.finalizers ?? []).length === 0
     if (options.dryRun) return { object: draft, stored: undefined, created: false }
-    this.#reserve(type, draft, old)
-    type.hooks.release?.(old, draft)
+    if (!shares) {
+      this.#reserve(type, draft, old)
+      type.hooks.release?.(old, draft)
+    }
     const stored = this.#store.put(type.storageKey, key, draft)
     if (done && old.metadata.finalizers !== undefined && old.metadata.finalizers.length > 0) {
       this.purge(type, key)
@@ -459,16 +463,28 @@ export class Writer {
     return draft
   }
 
-  /** Defaults, then every rule. @throws ApiError 400, 422 */
-  #finish(type: ResourceType, draft: ApiObject, before: ApiObject | undefined, options: WriteOptions): void {
+  /**
+   * Defaults, then every rule. With `shares`, what the draft has in common with the object before is taken as it is: it went through
+   * this when it was written.
+   * @throws ApiError 400, 422
+   */
+  #finish(
+    type: ResourceType,
+    draft: ApiObject,
+    before: ApiObject | undefined,
+    options: WriteOptions,
+    shares = false,
+  ): void {
     const context: HookContext = { now: this.#wallNow(), dryRun: options.dryRun, user: options.user }
     const schema = type.toStored === undefined ? type.schema : this.#registry.stored(type.storageKey)?.schema
     const causes: Cause[] = validateMetadata(draft.metadata, type)
     if (schema !== undefined) {
-      applyDefaults(draft, schema)
+      if (!shares) applyDefaults(draft, schema)
       for (const field in draft) {
         const child = field === 'metadata' ? undefined : schema.properties?.[field]
-        if (child !== undefined) validate(draft[field], child, field, causes)
+        if (child === undefined || (shares && draft[field] === before?.[field])) continue
+        if (shares) applyDefaults(draft[field], child)
+        validate(draft[field], child, field, causes)
       }
       for (const field of schema.required ?? []) {
         if (draft[field] === undefined) {
@@ -482,7 +498,8 @@ export class Writer {
         )
       }
     }
-    if (causes.length === 0) {
+    if (causes.length === 0 && shares) type.hooks.finishStatus?.(draft, causes)
+    else if (causes.length === 0) {
       type.hooks.prepare?.(draft, before, context)
       type.hooks.validate?.(draft, before, causes)
     }
@@ -561,14 +578,20 @@ function mainDraft(type: ResourceType, old: ApiObject, incoming: ApiObject): Api
   return draft
 }
 
-function statusDraft(type: ResourceType, old: ApiObject, incoming: ApiObject): ApiObject {
-  const meta = { ...clone(old.metadata) }
+/** Custom kinds may get other defaults and rules than those that a stored object went through. */
+function mayShare({ custom, hooks }: ResourceType): boolean {
+  return !custom && (hooks.finishStatus !== undefined || (hooks.prepare ?? hooks.validate) === undefined)
+}
+
+/** The stored object with another status; with `shares`, all that is not replaced is the stored object's own. */
+function statusDraft(type: ResourceType, old: ApiObject, incoming: ApiObject, shares: boolean): ApiObject {
+  const meta = shares ? { ...old.metadata } : clone(old.metadata)
   if (type.statusMetadata === 'as-sent')
     Object.assign(meta, replaced(incoming, ['labels', 'annotations', 'finalizers']))
   else if (type.statusMetadata === 'annotations')
     Object.assign(meta, replaced(incoming, ['annotations', 'finalizers']))
   for (const [field, value] of Object.entries(meta)) if (value === undefined) delete record(meta)[field]
-  const draft: ApiObject = { ...clone(old), metadata: meta }
+  const draft: ApiObject = { ...(shares ? old : clone(old)), metadata: meta }
   if (incoming.status === undefined) delete draft.status
   else draft.status = incoming.status
   return draft

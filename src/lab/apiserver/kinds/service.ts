@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import { type ApiObject, at, equal, isRecord, list, record, text } from '../objects.ts'
+import { type ApiObject, at, equal, isRecord, type JsonObject, list, record, text } from '../objects.ts'
 import type { ClusterIpPool, PortPool } from '../pools.ts'
 import type { ResourceType } from '../resource-type.ts'
 import { type Cause, forbiddenField, invalidValue, required, unsupportedValue } from '../status.ts'
@@ -148,12 +148,22 @@ export function externalAddress(service: ApiObject): string {
 export function serviceType(pools: readonly ClusterIpPool[], nodePorts: PortPool): ResourceType {
   const families = pools.map(pool => pool.family)
 
+  function prepareStatus(draft: ApiObject): JsonObject {
+    const status = (draft.status ??= { loadBalancer: {} })
+    status['loadBalancer'] ??= {}
+    return status
+  }
+
+  function finishStatus(draft: ApiObject, causes: Cause[]): void {
+    prepareStatus(draft)
+    validateStatus(draft, causes)
+  }
+
   function prepare(draft: ApiObject, before: ApiObject | undefined): void {
     const spec = specOf(draft)
     const old = specOf(before)
     draft.spec = spec
-    draft.status ??= { loadBalancer: {} }
-    draft.status['loadBalancer'] ??= {}
+    const status = prepareStatus(draft)
     for (const p of spec.ports ?? []) {
       if (p.targetPort === undefined || p.targetPort === 0 || p.targetPort === '')
         p.targetPort = p.port as number
@@ -188,7 +198,7 @@ export function serviceType(pools: readonly ClusterIpPool[], nodePorts: PortPool
         delete spec.allocateLoadBalancerNodePorts
       }
       if (spec.loadBalancerClass === old.loadBalancerClass) delete spec.loadBalancerClass
-      draft.status['loadBalancer'] = {}
+      status['loadBalancer'] = {}
     }
     keepNodePorts(spec, old)
   }
@@ -379,6 +389,10 @@ export function serviceType(pools: readonly ClusterIpPool[], nodePorts: PortPool
     ) {
       causes.push(invalidValue('spec.loadBalancerClass', spec.loadBalancerClass, 'may not change once set'))
     }
+    validateStatus(draft, causes)
+  }
+
+  function validateStatus(draft: ApiObject, causes: Cause[]): void {
     for (const [i, entry] of list(at(draft, 'status', 'loadBalancer', 'ingress')).entries()) {
       const ip = record(entry)['ip']
       if (ip !== undefined && !isIPv4(text(ip)) && !isIPv6(text(ip))) {
@@ -551,6 +565,6 @@ export function serviceType(pools: readonly ClusterIpPool[], nodePorts: PortPool
         },
       },
     ],
-    hooks: { prepare, validate, reserve, release },
+    hooks: { prepare, validate, finishStatus, reserve, release },
   })
 }
