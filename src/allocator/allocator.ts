@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Family, familyOf, type Ip } from '../addr/ip.ts'
+import { parseLayer2Mode, unknownLayer2Mode } from '../config/layer2-mode.ts'
 import type { Config } from '../config/model.ts'
 import { compareText } from '../config/selectors.ts'
 import { ANNOTATION_PREFIX, LEGACY_ANNOTATION_PREFIX, type ServiceFacts } from '../config/services.ts'
@@ -378,6 +379,9 @@ export class Allocator {
         warn(pass, 'deprecatedAnnotation', `${key} is deprecated; use ${ANNOTATION_PREFIX}${name}`)
       }
     }
+    const { layer2Mode } = facts.annotations
+    if (layer2Mode !== undefined && parseLayer2Mode(layer2Mode) === undefined)
+      warn(pass, 'unknownLayer2Mode', unknownLayer2Mode(layer2Mode))
     if ((pending !== null && CAN_PASS.has(pending.code)) || wantsSecondFamily(entry, pass))
       this.#wanting.add(entry)
     else this.#wanting.delete(entry)

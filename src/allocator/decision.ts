@@ -43,7 +43,7 @@ export type PendingCode =
 
 export type DecisionEvent = {
   readonly type: EventType
-  /** MetalLB's reasons (1.8). */
+  /** MetalLB's reasons (1.8), and those of Lodestone's own annotations. */
   readonly reason:
     | 'IPAllocated'
     | 'ClearAssignment'
@@ -54,6 +54,7 @@ export type DecisionEvent = {
     | 'nolbIPsIPFamily'
     | 'noclusterIPsIPFamily'
     | 'deprecatedAnnotation'
+    | 'unknownLayer2Mode'
   readonly message: string
 }
 

@@ -635,6 +635,17 @@ test('C-15 a wrong annotation or a hostname in the status is written over', () =
   assert.deepEqual([decision.write, outcome(decision)], [true, 'FOUR: 192.0.2.1'])
 })
 
+test('an unknown mode of layer 2 is told of, whatever is written', () => {
+  const annotations = { 'lodestone.dev/layer2-mode': 'shared' }
+  const { events } = one({ FOUR }, service('s', { ...HELD, annotations }))
+  assert.deepEqual(
+    events.map(({ type, reason }) => [type, reason]),
+    [['Warning', 'unknownLayer2Mode']],
+  )
+  const known = { 'lodestone.dev/layer2-mode': 'sharded' }
+  assert.deepEqual(reasons(one({ FOUR }, service('s', { ...HELD, annotations: known }))), [])
+})
+
 test('the older annotations are deprecated, and told of only when something is written', () => {
   const annotations = {
     'metallb.universe.tf/address-pool': 'FOUR',

@@ -43,6 +43,8 @@ export type Layer2Json = {
   readonly reason: string | null
   /** Every node: the eligible ones by rank, then the others by name. */
   readonly candidates: readonly CandidateJson[]
+  /** Only of a sharded Service: every node here answers its part of those who ask, and `owner` is the first of them. The parts add up to 1. */
+  readonly shares?: readonly { readonly node: string; readonly part: number }[]
 }
 
 export type CandidateJson = {

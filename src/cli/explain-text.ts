@@ -84,7 +84,8 @@ function addressStory(plan: ClusterPlan, { service, decision }: ServicePlan): st
   return lines
 }
 
-function layer2Story({ election }: ServicePlan): string[] {
+function layer2Story(planned: ServicePlan): string[] {
+  const { election, shares } = planned
   const { owner, reason, interfaces, candidates } = election
   if (owner === null) {
     const lines = [`Layer 2: nobody answers, because ${ELECTION_REASONS[reason ?? 'noCandidates']}`]
@@ -92,6 +93,7 @@ function layer2Story({ election }: ServicePlan): string[] {
     if (candidates.length === 0) return [...lines, '  there is no Node']
     return [...lines, ...refusedLines(election)]
   }
+  if (shares.length > 0) return [...sharesStory(planned), ...refusedLines(election)]
   const where = interfaces === 'all' ? 'on every interface' : `on ${listed(interfaces)}`
   const lines = [`Layer 2: ${owner} answers, ${where}`]
   const scored = candidates.some(({ score }) => score > 0)
@@ -111,6 +113,20 @@ function layer2Story({ election }: ServicePlan): string[] {
     )
   }
   return [...lines, ...refusedLines(election)]
+}
+
+function sharesStory({ service, shares }: ServicePlan): string[] {
+  const [first] = shares
+  if (first !== undefined && shares.length === 1)
+    return [`Layer 2: ${first.node} answers; the mode is sharded, but there is no other candidate`]
+  const weighted = service.externalTrafficPolicy === 'Local' ? ', in proportion to the endpoints there' : ''
+  return [
+    `Layer 2: sharded, ${listed(shares.map(({ node }) => node))} answer, each its part of those who ask${weighted}`,
+    ...shares.map(({ node, part }) => `  ${node} answers ${Math.round(part * 100)} % of the hosts that ask`),
+    '  who answers a host follows from a hash of its address, and when a node is gone only its hosts move to the others',
+    '  a router asks once for everybody behind it: where all clients come through one router, one node carries everything,',
+    '  and several paths by BGP are what divides them',
+  ]
 }
 
 function refusedLines(election: ServicePlan['election']): string[] {
@@ -184,9 +200,11 @@ function realityStory(plan: ClusterPlan, key: string, reality: Reality): string[
     )
   }
   const owner = planned?.election.owner ?? null
-  if (answering.join() !== (owner ?? '')) {
+  const sharing = (planned?.shares ?? []).map(({ node }) => node).sort()
+  const owners = sharing.length > 0 ? sharing : owner === null ? [] : [owner]
+  if (answering.join() !== owners.join()) {
     differences.push(
-      `${answering.length === 0 ? 'nobody says it answers' : `${listed(answering)} ${answering.length === 1 ? 'says it answers' : 'say they answer'}`}, planned is ${owner ?? 'nobody'}: are the speakers running, and hear each other?`,
+      `${answering.length === 0 ? 'nobody says it answers' : `${listed(answering)} ${answering.length === 1 ? 'says it answers' : 'say they answer'}`}, planned is ${listed(owners, 'nobody')}: are the speakers running, and hear each other?`,
     )
   }
   for (const node of [...new Set([...telling.keys(), ...(planned?.bgp.keys() ?? [])])].sort()) {
@@ -225,9 +243,13 @@ export function ipStory(
     return lines
   }
   for (const planned of holders) {
-    const { service, election, bgp } = planned
+    const { service, election, shares, bgp } = planned
     lines.push(`  belongs to Service ${service.key}`)
-    if (election.owner !== null) {
+    if (shares.length > 1) {
+      lines.push(
+        `  ${listed(shares.map(({ node }) => node))} answer for it at layer 2, each its part of those who ask`,
+      )
+    } else if (election.owner !== null) {
       const next = election.candidates.find(({ rank }) => rank === 1)
       lines.push(
         `  ${election.owner} answers for it at layer 2${next === undefined ? '' : `, and ${next.node} when that is gone`}`,
@@ -254,12 +276,21 @@ export function nodeStory(plan: ClusterPlan, name: string, isDown: boolean): rea
   const node = plan.nodes.get(name)
   if (node !== undefined && node.internalIps.length > 0) lines.push(`  has ${listed(node.internalIps)}`)
   const ranked = (rank: number): ServicePlan[] =>
-    plan.services.filter(({ election }) =>
-      election.candidates.some(each => each.node === name && each.rank === rank),
+    plan.services.filter(
+      ({ election, shares }) =>
+        shares.length === 0 && election.candidates.some(each => each.node === name && each.rank === rank),
     )
   const owned = ranked(0)
-  lines.push('', owned.length === 0 ? 'Layer 2: it answers for nothing' : 'Layer 2: it answers for')
+  const shared = plan.services.filter(({ shares }) => shares.some(({ node: each }) => each === name))
+  const any = owned.length + shared.length > 0
+  lines.push('', any ? 'Layer 2: it answers for' : 'Layer 2: it answers for nothing')
   for (const { service, decision } of owned) lines.push(`  ${service.key}: ${decision.ips.join(' and ')}`)
+  for (const { service, decision, shares } of shared) {
+    const part = shares.find(({ node: each }) => each === name)?.part ?? 0
+    lines.push(
+      `  ${service.key}: ${decision.ips.join(' and ')}, ${Math.round(part * 100)} % of the hosts that ask (sharded)`,
+    )
+  }
   const next = ranked(1)
   if (next.length > 0) {
     lines.push('It is next in line for')

@@ -27,19 +27,28 @@ function servicesText(plan: ClusterPlan): string {
       const notes = [
         ...(pending === null ? [] : [`pending: ${pending.code}`]),
         ...(cleared.length === 0 ? [] : [`gives back ${cleared.join(',')}`]),
+        ...(planned !== undefined && planned.shares.length > 0 ? ['sharded'] : []),
         ...(planned !== undefined && isSilent(planned) ? [`announced by nobody: ${whySilent(planned)}`] : []),
       ]
       return [
         service,
         ips.join(',') || '-',
         pool ?? '-',
-        election?.owner ?? '-',
-        election?.candidates.find(({ rank }) => rank === 1)?.node ?? '-',
+        planned === undefined ? '-' : ownersText(planned),
+        planned === undefined || planned.shares.length > 0
+          ? '-'
+          : (election?.candidates.find(({ rank }) => rank === 1)?.node ?? '-'),
         tellers === 0 ? '-' : `${tellers} ${tellers === 1 ? 'node' : 'nodes'}`,
         notes.join('; '),
       ]
     }),
   )
+}
+
+/** Who answers; of a sharded Service all that do, while they fit into a table. */
+function ownersText({ election, shares }: ServicePlan): string {
+  if (shares.length > 4) return `${shares.length} nodes`
+  return shares.length > 0 ? shares.map(({ node }) => node).join(',') : (election.owner ?? '-')
 }
 
 /** It has addresses, and neither way of announcing them is taken. */

@@ -1,9 +1,11 @@
 import type { KubeObject } from '../ports/kube.ts'
+import { fieldsOf } from './fields.ts'
+import { LAYER2_MODE_ANNOTATION, type Layer2Mode, parseLayer2Mode, unknownLayer2Mode } from './layer2-mode.ts'
 import type { L2Advertisement } from './model.ts'
 import type { NodeFacts } from './nodes.ts'
 import type { ParsedPool } from './pools.ts'
 import { parseSelector, type Reader, specReader } from './reader.ts'
-import { type Report, refTo, shown } from './report.ts'
+import { type Place, type Report, refTo, shown } from './report.ts'
 import { selectNodes, selectPools } from './selection.ts'
 import { type LabelSelector, matchesSelector } from './selectors.ts'
 
@@ -21,6 +23,7 @@ export function parseL2Advertisement(
   const serviceSelectors = spec.selectors('serviceSelectors')
   const preferences = spec.objects('preferredNodeSelectors').flatMap(parsePreference)
   spec.done()
+  const mode = modeOf(object, report.at(ref))
   return {
     name: ref.name,
     pools: new Set(selectedPools.map(({ pool }) => pool.name)),
@@ -28,7 +31,19 @@ export function parseL2Advertisement(
     interfaces: interfaces.length === 0 ? 'all' : [...new Set(interfaces)].sort(),
     serviceSelectors,
     scores: scoresOf(preferences, selectedNodes),
+    ...(mode !== undefined && { mode }),
   }
+}
+
+function modeOf(object: KubeObject, place: Place): Layer2Mode | undefined {
+  const value = fieldsOf(object.metadata.annotations)[LAYER2_MODE_ANNOTATION]
+  if (value === undefined) return undefined
+  const mode = parseLayer2Mode(value)
+  if (mode === undefined) {
+    const field = `metadata.annotations[${LAYER2_MODE_ANNOTATION}]`
+    place(field, 'layer2-mode-unknown', unknownLayer2Mode(value), 'warning')
+  }
+  return mode
 }
 
 type Preference = { readonly weight: number; readonly selector: LabelSelector }

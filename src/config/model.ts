@@ -1,5 +1,6 @@
 import type { Ip } from '../addr/ip.ts'
 import type { Prefix } from '../addr/prefix.ts'
+import type { Layer2Mode } from './layer2-mode.ts'
 import type { LabelSelector } from './selectors.ts'
 
 /**
@@ -49,6 +50,8 @@ export type L2Advertisement = {
   readonly serviceSelectors: readonly LabelSelector[]
   /** Node name to the sum of the weights whose preference it meets; only nodes in `nodes`, only sums above zero (L-7). */
   readonly scores: ReadonlyMap<string, number>
+  /** Absent: not written. */
+  readonly mode?: Layer2Mode
 }
 
 export type BgpAdvertisement = {
@@ -164,6 +167,7 @@ export type ProblemCode =
   | 'selector-invalid'
   | 'selector-duplicate'
   | 'weight-invalid'
+  | 'layer2-mode-unknown'
   | 'pool-unknown'
   | 'peer-unknown'
   | 'field-unknown'

@@ -3,6 +3,7 @@ import { parseIp } from '../addr/ip.ts'
 import type { KubeObject } from '../ports/kube.ts'
 import { objectKey } from '../ports/kube.ts'
 import { fieldsOf, integerOf, itemsOf, labelsOf, mapItems, textOf } from './fields.ts'
+import { LAYER2_MODE_ANNOTATION } from './layer2-mode.ts'
 
 /**
  * A Service, as far as allocation and announcement look at it. Processes hold one for every Service of the
@@ -56,6 +57,8 @@ export type ServiceAnnotations = {
   readonly hasSharingKey: boolean
   /** ip-allocated-from-pool, written by the controller. */
   readonly allocatedFromPool: string | undefined
+  /** lodestone.dev/layer2-mode, as written. */
+  readonly layer2Mode?: string
   /** Annotations in use under the older prefix. */
   readonly deprecated: readonly string[]
 }
@@ -148,11 +151,13 @@ function annotationsFrom(value: unknown): ServiceAnnotations {
   const loadBalancerIps = read('loadBalancerIPs')
   const sharing = read('allow-shared-ip')
   const allocatedFromPool = textOf(all[POOL_ANNOTATION])
+  const layer2Mode = textOf(all[LAYER2_MODE_ANNOTATION])
   if (
     addressPool === undefined &&
     loadBalancerIps === undefined &&
     sharing === undefined &&
-    allocatedFromPool === undefined
+    allocatedFromPool === undefined &&
+    layer2Mode === undefined
   ) {
     return NO_ANNOTATIONS
   }
@@ -162,6 +167,7 @@ function annotationsFrom(value: unknown): ServiceAnnotations {
     sharingKey: textOf(sharing),
     hasSharingKey: sharing !== undefined,
     allocatedFromPool,
+    ...(layer2Mode !== undefined && { layer2Mode }),
     deprecated: deprecated.length === 0 ? NO_ANNOTATIONS.deprecated : deprecated,
   }
 }

@@ -7,6 +7,7 @@ import type { Config, L2Advertisement } from '../config/model.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import { serviceFromObject } from '../config/services.ts'
 import { AHEAD_MAX, type Assignment, BEHIND_MAX, type Facts, Layer2Planner, VipTable } from './plan.ts'
+import { SHARD_NODES_MAX } from './shards.ts'
 
 const NODES = ['node1', 'node2', 'node3']
 
@@ -132,6 +133,36 @@ test('each candidate is told who comes after it, the first sixteen of those', ()
   const first = of(order[0] ?? '').claim
   assert.deepEqual([first?.ahead, first?.behind], [[], order.slice(1, 1 + BEHIND_MAX)])
   assert.deepEqual(of(order[3] ?? '').claim?.behind.slice(0, 13), order.slice(4))
+})
+
+test('a sharded address: every candidate is told all others that share it, and no more than may', () => {
+  const names = Array.from({ length: SHARD_NODES_MAX + 8 }, (_, i) => `node${i}`)
+  const { statusIps, ...rest } = service([VIP])
+  const sharded = { ...rest, statusIps, annotations: { ...rest.annotations, layer2Mode: 'sharded' } }
+  const of = (self: string) => new Layer2Planner(facts(self, {}, names)).assign(sharded, [slice('node1')])
+  const { candidates } = of('node0')
+  assert.equal(candidates.length, SHARD_NODES_MAX)
+  for (const self of names) {
+    const { claim } = of(self)
+    assert.equal(claim?.mode, 'sharded')
+    assert.equal(claim?.truncated, !candidates.includes(self))
+    if (candidates.includes(self))
+      assert.deepEqual([...(claim?.ahead ?? []), self, ...(claim?.behind ?? [])], candidates)
+  }
+})
+
+test('a sharded address under Local: the weights are the endpoints', () => {
+  const facts1 = facts('node1')
+  const one = service([VIP], { externalTrafficPolicy: 'Local' })
+  const sharded = { ...one, annotations: { ...one.annotations, layer2Mode: 'sharded' } }
+  // An iterator that can be read only once.
+  const slices = [slice('node1', 'node1', 'node2')].values()
+  const { claim } = new Layer2Planner(facts1).assign(sharded, slices)
+  assert.deepEqual(claim?.weights, { node1: 2, node2: 1 })
+  assert.equal(
+    Object.hasOwn(new Layer2Planner(facts1).assign(one, [slice('node1')]).claim ?? {}, 'weights'),
+    false,
+  )
 })
 
 function assignment(name: string, ips: readonly string[], ahead: readonly string[] | undefined): Assignment {

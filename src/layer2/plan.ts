@@ -16,7 +16,9 @@ import {
   rankCandidates,
 } from './election.ts'
 import type { Claim, Vip } from './machine.ts'
+import { layer2ModeOf, shareWeights } from './mode.ts'
 import type { SpeakerNetworks } from './networks.ts'
+import { SHARD_NODES_MAX } from './shards.ts'
 
 /**
  * How many candidates ahead of this node its reflex thread is told. All of them would have to be gone at once for this
@@ -37,7 +39,10 @@ export type WithheldReason =
 export type Assignment = {
   readonly service: string
   readonly ips: readonly Ip[]
-  /** The first AHEAD_MAX + 1 nodes that would answer, best first, whoever is alive; empty exactly when there is a reason. */
+  /**
+   * The first AHEAD_MAX + 1 nodes that would answer, best first, whoever is alive; empty exactly when there is a reason. Of a sharded
+   * Service all that share it.
+   */
   readonly candidates: readonly string[]
   readonly reason: WithheldReason | null
   /** What this node must know: undefined when it is no candidate. */
@@ -100,7 +105,9 @@ export class Layer2Planner {
     const pool = this.#pools.poolOfAll(service.statusIps)
     if (pool === undefined) return withheld('ipNotAllowed')
     const advertisements = advertisementsOfPool(config, pool.name)
-    const endpoints: EndpointNodes = endpointNodes(slices)
+    // Read twice, and an iterator can be read once.
+    const endpointSlices = [...slices]
+    const endpoints: EndpointNodes = endpointNodes(endpointSlices)
     const input = {
       service,
       ips: service.statusIps,
@@ -113,22 +120,30 @@ export class Layer2Planner {
     }
     const ranking = rankCandidates(input, this.#order, this.#eligible)
     if (ranking.reason !== null) return withheld(ranking.reason)
+    const matching = advertisementsForService(advertisements, service)
+    const mode = layer2ModeOf(service, matching)
+    // Those that share an address have to know all others that do, and be the same for all of them.
+    const candidates = mode === 'sharded' ? ranking.nodes.slice(0, SHARD_NODES_MAX) : ranking.nodes
+    const [aheadMax, behindMax] =
+      mode === 'sharded' ? [SHARD_NODES_MAX, SHARD_NODES_MAX] : [AHEAD_MAX, BEHIND_MAX]
     const place = ranking.nodes.indexOf(self)
+    const weights = mode === 'sharded' ? shareWeights(service, endpointSlices) : undefined
     return {
       service: service.key,
       ips: service.statusIps,
-      candidates: ranking.nodes.slice(0, AHEAD_MAX + 1),
+      candidates: mode === 'sharded' ? candidates : candidates.slice(0, AHEAD_MAX + 1),
       reason: null,
       claim:
         place < 0
           ? undefined
           : {
               service: service.key,
-              ahead: ranking.nodes.slice(0, Math.min(place, AHEAD_MAX)),
-              behind: ranking.nodes.slice(place + 1, place + 1 + BEHIND_MAX),
-              truncated: place > AHEAD_MAX,
-              interfaces: interfacesFor(advertisementsForService(advertisements, service), self),
-              mode: 'single',
+              ahead: candidates.slice(0, Math.min(place, aheadMax)),
+              behind: candidates.slice(place + 1, place + 1 + behindMax),
+              truncated: mode === 'sharded' ? place >= SHARD_NODES_MAX : place > AHEAD_MAX,
+              interfaces: interfacesFor(matching, self),
+              mode,
+              ...(weights && { weights }),
             },
     }
   }

@@ -13,12 +13,14 @@ import {
   routesForPeer,
 } from '../bgp/routes.ts'
 import { type EndpointNodes, type EndpointSliceFacts, endpointNodes } from '../config/endpointslice.ts'
+import type { Layer2Mode } from '../config/layer2-mode.ts'
 import type { BgpPeer, Config, Pool, Problem } from '../config/model.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import { compareText } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
 import {
+  advertisementsForService,
   advertisementsOfPool,
   type Election,
   type ElectionRules,
@@ -26,7 +28,9 @@ import {
   LODESTONE_RULES,
   METALLB_RULES,
 } from '../layer2/election.ts'
+import { layer2ModeOf, shareWeights } from '../layer2/mode.ts'
 import { SpeakerNetworks } from '../layer2/networks.ts'
+import { SHARD_NODES_MAX } from '../layer2/shards.ts'
 import { configOf } from './config-of.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -55,9 +59,14 @@ export type ServicePlan = {
   readonly pool: Pool | undefined
   readonly endpoints: EndpointNodes
   readonly election: Election
+  readonly mode: Layer2Mode
+  /** Of a sharded Service: the nodes that answer and which part of those who ask each of them has, adding up to 1. Otherwise empty. */
+  readonly shares: readonly Share[]
   /** For each node; empty when there is no address to announce. */
   readonly bgp: ReadonlyMap<string, NodeBgp>
 }
+
+export type Share = { readonly node: string; readonly part: number }
 
 /** What one node does about a Service by BGP. */
 export type NodeBgp = {
@@ -158,11 +167,13 @@ class ServicePlanner {
     const slices = this.#slices.get(service.key) ?? []
     const pool = decision.pool === null ? undefined : this.#pools.get(decision.pool)
     const endpoints = endpointNodes(slices)
+    const advertisements = pool === undefined ? [] : advertisementsOfPool(this.#config, pool.name)
+    const mode = layer2ModeOf(service, advertisementsForService(advertisements, service))
     const election = elect(
       {
         service,
         ips,
-        advertisements: pool === undefined ? [] : advertisementsOfPool(this.#config, pool.name),
+        advertisements,
         nodes: this.#nodes,
         endpoints,
         ignoreExcludeLabel: this.#snapshot.ignoreExcludeLabel,
@@ -173,7 +184,8 @@ class ServicePlanner {
       this.#order,
     )
     const bgp = pool === undefined ? new Map<string, NodeBgp>() : this.#bgp(service, ips, pool, slices)
-    return { service, decision, pool, endpoints, election, bgp }
+    const shares = mode === 'sharded' ? sharesOf(election, shareWeights(service, slices)) : []
+    return { service, decision, pool, endpoints, election, mode, shares, bgp }
   }
 
   #bgp(
@@ -202,6 +214,13 @@ class ServicePlanner {
       peer => peer.nodes.has(node) && offers.some(offer => notTold(offer, peer) === null),
     )
   }
+}
+
+function sharesOf({ candidates }: Election, weights: Readonly<Record<string, number>> = {}): Share[] {
+  const sharing = candidates.filter(({ eligible }) => eligible).slice(0, SHARD_NODES_MAX)
+  const weightOf = (node: string) => weights[node] ?? 1
+  const sum = sharing.reduce((all, { node }) => all + weightOf(node), 0)
+  return sharing.map(({ node }) => ({ node, part: weightOf(node) / sum }))
 }
 
 /** A Service as it is once the decision is written. */

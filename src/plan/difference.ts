@@ -87,11 +87,17 @@ function allocationReason(
 function ownerChanges(before: ClusterPlan, after: ClusterPlan): PlanChangeJson['layer2'] {
   const changes: PlanChangeJson['layer2'][number][] = []
   for (const [service, was, is] of paired(before.services, after.services, each => each.service.key)) {
-    const [owner, next] = [was?.election.owner ?? null, is?.election.owner ?? null]
+    const [owner, next] = [ownersOf(was), ownersOf(is)]
     if (owner === next) continue
     changes.push({ service, before: owner, after: next, reason: moveReason(was, is) })
   }
   return changes
+}
+
+/** The owner; of a sharded Service all that share it, in order of rank. */
+function ownersOf(plan: ServicePlan | undefined): string | null {
+  const { shares = [], election } = plan ?? {}
+  return shares.length > 0 ? shares.map(({ node }) => node).join(',') : (election?.owner ?? null)
 }
 
 /** Why the owner is another: codes of the election, or what made the next one better. */
@@ -101,6 +107,8 @@ function moveReason(was: ServicePlan | undefined, is: ServicePlan | undefined): 
   if (owner === null) return reason ?? 'noCandidates'
   const previous = was?.election.owner ?? null
   if (previous === null) return 'announced'
+  if (was?.mode === 'sharded' || is.mode === 'sharded')
+    return was?.mode === is.mode ? 'sharesChanged' : 'modeChanged'
   const old = candidates.find(({ node }) => node === previous)
   if (old === undefined) return 'nodeRemoved'
   if (old.reason !== null) return old.reason

@@ -15,7 +15,7 @@ export function planLists(plan: ClusterPlan): { readonly [List in keyof PlanJson
       pending: pending && { code: pending.code, message: pending.message },
       cleared,
     })),
-    layer2: mapped(plan.services, ({ service, decision, election }) => ({
+    layer2: mapped(plan.services, ({ service, decision, election, mode, shares }) => ({
       service: service.key,
       ips: decision.ips,
       owner: election.owner,
@@ -28,6 +28,7 @@ export function planLists(plan: ClusterPlan): { readonly [List in keyof PlanJson
         score,
         reason,
       })),
+      ...(mode === 'sharded' && { shares }),
     })),
     bgp: mapped(plan.sessions, ({ node, peer, routes }) => ({
       node,

@@ -65,4 +65,8 @@ export const MOVE_REASONS: Readonly<Record<string, string>> = {
   higherScore: 'the next one is preferred',
   digestOrder: 'the next one comes first in the order of the digests',
   addressChanged: 'the address is another, and with it the order of the nodes',
+  modeChanged:
+    'it is shared among nodes now and was not before, or the other way round (lodestone.dev/layer2-mode)',
+  sharesChanged:
+    'other nodes share the address: each asker of one that is gone moves, the others stay where they are',
 } satisfies Record<string, PlanChangeJson['layer2'][number]['reason']>
