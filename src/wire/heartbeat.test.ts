@@ -3,7 +3,10 @@ import { createHmac } from 'node:crypto'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
 import { type Ip, ipFromBytes, parseIp } from '../addr/ip.ts'
+import type { Mac } from '../addr/mac.ts'
+import { ASKERS_BODY_MAX, encodeAskers } from './askers.ts'
 import {
+  type AskersMessage,
   CLAIMS_MAX,
   type ClaimsMessage,
   decodeHeartbeat,
@@ -58,6 +61,14 @@ const CLAIMS: ClaimsMessage = {
     { ip: ip('2001:db8::80'), term: 4294967295 },
   ],
 }
+const ASKERS: AskersMessage = {
+  kind: 'askers',
+  ...ENVELOPE,
+  counter: 9,
+  body:
+    encodeAskers(ip('192.0.2.80'), [{ ip: ip('192.0.2.9'), mac: '00:00:5e:00:53:01' as Mac }])[0] ??
+    new Uint8Array(),
+}
 // Made by Python's struct, hashlib and hmac modules.
 const GOLDEN = [
   {
@@ -73,6 +84,14 @@ const GOLDEN = [
     message: CLAIMS,
     bytes: Buffer.from(
       '4c53484202020505000001a2ce8bd4000000000000000008000001a2ce8bd01800026e6f6465316e6f64653204c0000250000000050620010db8000000000000000000000080ffffffff9c628064a1128db6b6331ba63d49745f41e2fb4403f904172ca32f4740d04d2b',
+      'hex',
+    ),
+  },
+  {
+    name: 'askers',
+    message: ASKERS,
+    bytes: Buffer.from(
+      '4c53484202030505000001a2ce8bd4000000000000000009000001a2ce8bd0186e6f6465316e6f64653204c000025001c000020900005e0053013f66157348fd8bb872f50eb19bffa7176f64aaee8f051e8d754f29f1bfd4ed38',
       'hex',
     ),
   },
@@ -157,7 +176,15 @@ const claims = fc.record(
   },
   { noNullPrototype: true },
 )
-const messages = fc.oneof(beats, claims)
+const askers = fc.record(
+  {
+    kind: fc.constant('askers' as const),
+    ...envelope,
+    body: fc.uint8Array({ maxLength: ASKERS_BODY_MAX }),
+  },
+  { noNullPrototype: true },
+)
+const messages = fc.oneof(beats, claims, askers)
 
 test('decode inverts encode', () => {
   fc.assert(
@@ -171,6 +198,8 @@ test('the longest messages fit one packet', () => {
   const long = { sender: 's'.repeat(253), recipient: 'r'.repeat(253) }
   const many = Array.from({ length: CLAIMS_MAX }, () => ({ ip: ip('2001:db8::1'), term: 1 }))
   assert.ok(encodeHeartbeat({ ...CLAIMS, ...long, claims: many }, KEY).length <= 1300)
+  const body = new Uint8Array(ASKERS_BODY_MAX)
+  assert.ok(encodeHeartbeat({ ...ASKERS, ...long, body }, KEY).length <= 1300)
   const all = new Uint8Array(VOTES_MAX * VOTE_LENGTH)
   const usual = { sender: 's'.repeat(63), recipient: 'r'.repeat(63) }
   assert.ok(encodeHeartbeat({ ...BEAT, ...usual, votes: all }, KEY).length <= 1300)
@@ -214,7 +243,7 @@ test('whoever has the key and lies about lengths is refused too', () => {
 
 const REFUSED: readonly [string, (bytes: Uint8Array) => Uint8Array, string][] = [
   ['a version before', bytes => bytes.with(4, 1), 'unsupported'],
-  ['an unknown kind', bytes => bytes.with(5, 3), 'unsupported'],
+  ['an unknown kind', bytes => bytes.with(5, 4), 'unsupported'],
   ['an epoch past 2^53', bytes => bytes.with(8, 0x20), 'bad-value'],
   ['no sender', bytes => bytes.with(6, 0).with(7, 10), 'bad-value'],
   ['more votes than bytes', bytes => bytes.with(45, 3), 'bad-length'],

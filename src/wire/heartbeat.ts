@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash, createHmac } from 'node:crypto'
 import { type Ip, ipFromBytes, ipToBytes } from '../addr/ip.ts'
+import { ASKERS_BODY_MAX } from './askers.ts'
 import { Reader, Writer } from './io.ts'
 
 /**
@@ -15,10 +16,12 @@ import { Reader, Writer } from './io.ts'
  *   k = 2 claims:
  *   32      34
  *   | count | sender (s bytes) | recipient (r bytes) | count of: family (4 or 6), address, term (4) |
+ *   k = 3 askers:
+ *   | sender (s bytes) | recipient (r bytes) | what askers.ts makes |
  *
  * The code covers everything before it, the recipient's name included, so that a message is good for one node only.
  */
-export type Message = Heartbeat | ClaimsMessage
+export type Message = Heartbeat | ClaimsMessage | AskersMessage
 
 type Envelope = {
   /** Node names, 1 to 253 bytes of UTF-8. */
@@ -65,13 +68,20 @@ export type ClaimsMessage = Envelope & {
   readonly claims: readonly { readonly ip: Ip; readonly term: number }[]
 }
 
+/** Who asked for addresses, told to a node that was not there to hear it. */
+export type AskersMessage = Envelope & {
+  readonly kind: 'askers'
+  /** Up to ASKERS_BODY_MAX bytes, for `decodeAskers`. */
+  readonly body: Uint8Array
+}
+
 /** What a voter holds of a node. `unknown`: it has not listened for long enough, and grants it nothing. */
 export type Vote = (typeof VOTES)[number]
 
 const VOTES = ['up', 'probation', 'down', 'left', 'unknown'] as const
 const MAGIC = 0x4c534842
 const VERSION = 2
-const KINDS = ['alive', 'leaving', 'claims'] as const
+const KINDS = ['alive', 'leaving', 'claims', 'askers'] as const
 const SOURCE = 'Lodestone heartbeat'
 const MAC_LENGTH = 32
 const NAME_MAX = 253
@@ -121,7 +131,7 @@ export function encodeHeartbeat(message: Message, key: Uint8Array): Uint8Array {
   const recipient = Buffer.from(message.recipient)
   assert(sender.length >= 1 && sender.length <= NAME_MAX, `node name of ${sender.length} bytes`)
   assert(recipient.length >= 1 && recipient.length <= NAME_MAX, `node name of ${recipient.length} bytes`)
-  const body = message.kind === 'claims' ? 2 + 21 * message.claims.length : 24 + message.votes.length
+  const body = bodyLength(message)
   const w = new Writer(32 + body + sender.length + recipient.length + MAC_LENGTH)
   w.u32(MAGIC).u8(VERSION).u8(KINDS.indexOf(message.kind)).u8(sender.length).u8(recipient.length)
   number64(w, message.epoch)
@@ -135,6 +145,9 @@ export function encodeHeartbeat(message: Message, key: Uint8Array): Uint8Array {
         .bytes(bytes)
         .u32(term)
     }
+  } else if (message.kind === 'askers') {
+    assert(message.body.length <= ASKERS_BODY_MAX, `askers of ${message.body.length} bytes`)
+    w.bytes(sender).bytes(recipient).bytes(message.body)
   } else {
     const count = message.votes.length / VOTE_LENGTH
     assert(Number.isInteger(count) && count <= VOTES_MAX, `votes of ${message.votes.length} bytes`)
@@ -144,6 +157,11 @@ export function encodeHeartbeat(message: Message, key: Uint8Array): Uint8Array {
     w.bytes(sender).bytes(recipient).bytes(message.votes)
   }
   return w.bytes(Buffer.from(authenticationCode(w.written(), key), 'latin1')).finish()
+}
+
+function bodyLength(message: Message): number {
+  if (message.kind === 'askers') return message.body.length
+  return message.kind === 'claims' ? 2 + 21 * message.claims.length : 24 + message.votes.length
 }
 
 function flagsOf(beat: Heartbeat): number {
@@ -157,7 +175,7 @@ function flagsOf(beat: Heartbeat): number {
 }
 
 /**
- * The code is checked before anything else is looked at. `votes` is a view of the bytes.
+ * The code is checked before anything else is looked at. `votes` and `body` are views of the bytes.
  * @throws DecodeError 'bad-checksum' when the code is not that of the key
  */
 export function decodeHeartbeat(bytes: Uint8Array, key: Uint8Array): Message {
@@ -190,6 +208,13 @@ export function decodeHeartbeat(bytes: Uint8Array, key: Uint8Array): Message {
     }
     checkEnd(r)
     return { kind, sender, recipient, epoch, counter, heardEpoch, claims }
+  }
+  if (kind === 'askers') {
+    const sender = nameOf(r, 'sender', senderLength)
+    const recipient = nameOf(r, 'recipient', recipientLength)
+    const length = r.remaining - MAC_LENGTH
+    if (length < 0 || length > ASKERS_BODY_MAX) throw r.error('bad-length', 'askers', `${length} bytes`)
+    return { kind, sender, recipient, epoch, counter, heardEpoch, body: r.view('askers', length) }
   }
   const heardCounter = safeNumber(r, 'heard counter')
   const round = r.u32('round')
