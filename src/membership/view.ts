@@ -1,5 +1,5 @@
 import type { Ms } from '../ports/clock.ts'
-import type { Level, Membership } from './machine.ts'
+import { type Level, type Membership, patienceWith } from './state.ts'
 
 /** What `status` shows of the membership. Plain data. */
 export type MembershipView = {
@@ -14,7 +14,7 @@ export type MembershipView = {
     readonly node: string
     readonly level: Level
     readonly voter: boolean
-    /** null: never, or not at all because neither of us is a voter. */
+    /** null: never in this run. */
     readonly heardMsAgo: Ms | null
     readonly intervalMs: Ms
     readonly patienceMs: Ms
@@ -22,4 +22,23 @@ export type MembershipView = {
   }[]
 }
 
-export declare function membershipView(m: Membership, now: Ms): MembershipView
+export function membershipView(m: Membership, now: Ms): MembershipView {
+  const voters = m.voters[0]
+  return {
+    voters: voters?.names ?? [],
+    majority: voters?.majority ?? 0,
+    entitledForMs: Math.max(0, m.entitledUntil - now),
+    standing: m.standing,
+    alone: m.alone,
+    round: m.round,
+    peers: [...m.peers.values()].map(peer => ({
+      node: peer.name,
+      level: peer.level,
+      voter: voters?.names.includes(peer.name) ?? false,
+      heardMsAgo: peer.heardAt === undefined ? null : now - peer.heardAt,
+      intervalMs: peer.intervalMs,
+      patienceMs: patienceWith(m, peer),
+      jitterMs: peer.jitter.peakMs,
+    })),
+  }
+}
