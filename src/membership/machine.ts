@@ -89,7 +89,7 @@ export function step(m: Membership, event: Event): Effect[] {
       break
     case 'askers': {
       const peer = m.peers.get(event.to)
-      if (peer === undefined || hasLeft(peer)) break
+      if (peer === undefined || peer.level === 'left') break
       for (const body of event.bodies) speakAskers(m, peer, body, now, effects)
       break
     }
@@ -170,17 +170,24 @@ function onPeers(
   if (m.peers.size === 0) m.nextSendAt = Number.POSITIVE_INFINITY
 }
 
-/** Who is registered no more is gone once it left or is silent for long: a list that was lost must not make everybody alone. */
+/**
+ * Who is registered no more is gone once it left, or is down and silent for long: a list that was lost must not make everybody
+ * alone. Two nodes that do not talk know this of each other by the votes only.
+ */
 function dropUnlisted(m: Membership, now: Ms): boolean {
   let dropped = false
   for (const peer of m.peers.values()) {
-    if (peer.listed) continue
-    const heard = peer.heardAt !== undefined && !hasLeft(peer) && now - peer.heardAt < UNLISTED_FOR_MS
-    if (heard || (hasLeft(peer) && peer.member)) continue
+    if (peer.listed || stays(m, peer, now)) continue
     forget(m, peer)
     dropped = true
   }
   return dropped
+}
+
+function stays(m: Membership, peer: Peer, now: Ms): boolean {
+  if (peer.level === 'left') return peer.member
+  if (peer.heardAt !== undefined && now - peer.heardAt < UNLISTED_FOR_MS) return true
+  return peer.level !== 'down' && now < m.quorateUntil
 }
 
 function forget(m: Membership, { name, epoch, counter, leftEpoch }: Peer): void {
@@ -290,7 +297,7 @@ function onClaims(
   effects: Effect[],
 ): void {
   for (const peer of m.peers.values()) {
-    if ((to !== undefined && to !== peer.name) || hasLeft(peer)) continue
+    if ((to !== undefined && to !== peer.name) || peer.level === 'left') continue
     queueClaims(peer, claims)
     speakClaims(m, peer, now, effects)
   }
@@ -421,6 +428,7 @@ function onHeartbeat(
     if (now >= peer.freshUntil) m.dirty = true
     acknowledged(peer, peer.sentAt[slot] ?? 0, peer.reliance[slot] ?? 0, beat.granting, beat.promiseMs)
   }
+  if (beat.kind === 'leaving') peer.leftAt = now
   if (beat.kind === 'leaving' && !hasLeft(peer)) {
     peer.leftEpoch = beat.epoch
     change(peer, 'left', now, effects)

@@ -209,6 +209,10 @@ export function renew(m: Membership, now: Ms, effects: Effect[]): void {
   entitle(m, now, effects)
 }
 
+/** Filled and read at once: this runs for every heartbeat. */
+const support: Ms[] = []
+const fresh: Ms[] = []
+
 function supportNow(m: Membership, now: Ms): void {
   const single = m.peers.size === 0
   let until = FOREVER
@@ -217,8 +221,8 @@ function supportNow(m: Membership, now: Ms): void {
     until = quorate = NEVER
   else if (!single) {
     for (const voters of m.voters) {
-      const support: Ms[] = []
-      const fresh: Ms[] = []
+      support.length = 0
+      fresh.length = 0
       const silent = witnessFor(m, voters, now)
       for (const name of voters.names) {
         if (name === m.options.self) {
@@ -262,7 +266,8 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
   let down = true
   let mayStay = peer.level === 'down' || peer.level === 'left'
   let provenUntil = FOREVER
-  const alreadyLeft = hasLeft(peer)
+  // Its own word, until all have heard it. Later the votes say as well whether it came back, also where we do not hear it.
+  const alreadyLeft = hasLeft(peer) && now < ownWordUntil(m, peer)
   let accused = false
   for (const voters of m.voters) {
     const against: Ms[] = []
@@ -321,6 +326,10 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
   else if (down) change(peer, anyLeft || peer.level === 'left' ? 'left' : 'down', now, effects)
   else if (!mayStay && best !== undefined) change(peer, best, now, effects)
   return !alreadyLeft && (peer.level === 'down' || peer.level === 'left') ? provenUntil : FOREVER
+}
+
+function ownWordUntil(m: Membership, peer: Peer): Ms {
+  return peer.leftAt + 2 * basePatience(m)
 }
 
 export function change(peer: Peer, to: Level, now: Ms, effects: Effect[]): void {
@@ -430,6 +439,7 @@ export function nextCheck(m: Membership, now: Ms): Ms {
     consider(peer.freshUntil)
     if (hasLeft(peer)) {
       if (peer.member) consider(m.nextRemovalAt)
+      consider(ownWordUntil(m, peer))
       continue
     }
     if (!peer.listed) consider(peer.silentSince + UNLISTED_FOR_MS)

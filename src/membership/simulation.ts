@@ -18,7 +18,7 @@ import {
 /**
  * A cluster in one process, for tests: membership machines on a network that loses, delays, doubles and reorders, with links cut
  * one way or both, and nodes that pause, restart, lose their cable and have clocks that run at different rates. All from one
- * seed. Each node holds the rule of layer 2 over one address for each node, ranked from that node on.
+ * seed. Each node holds the rule of layer 2 over some addresses, each ranked from another node on.
  */
 export type SimulationOptions = {
   readonly seed: number
@@ -61,32 +61,31 @@ export type SimulatedNode = {
 type Happening = { readonly at: Ms; readonly order: number; readonly run: () => void }
 
 const KEY = new Uint8Array(32).fill(7)
+const ADDRESSES_MAX = 4
 /** Of a socket; what comes when it is full is lost. */
 const INBOX_MAX = 400
 
 /** A payload that carries its message along: millions of authentication codes would be most of the cost. */
-class Sealed extends Uint8Array {
-  message: Message | undefined
-  key: Uint8Array | undefined
-}
+type Sealed = { readonly message: Message; readonly key: Uint8Array }
 
 const SEALING = {
-  encode: (message: Message, key: Uint8Array): Uint8Array => {
-    const sealed = new Sealed(0)
-    sealed.message = message
-    sealed.key = key
-    return sealed
-  },
+  encode: (message: Message, key: Uint8Array): Uint8Array => ({ message, key }) as unknown as Uint8Array,
   decode: (bytes: Uint8Array, key: Uint8Array): Message => {
-    if (bytes instanceof Sealed && bytes.message !== undefined && bytes.key === key) return bytes.message
+    const sealed = bytes as unknown as Sealed
+    if (sealed.key === key) return sealed.message
     throw new DecodeError('bad-checksum', 'authentication code', 'simulation', 'not made with our key')
   },
 }
+
+/** Addresses are looked at as often as this for who owns them; for two owners, always. */
+const SAMPLE_MS = 5
 
 export class Simulation {
   readonly options: Required<SimulationOptions>
   readonly random: SeededRandom
   readonly nodes: SimulatedNode[] = []
+  /** Address i is ranked from node i on. */
+  readonly addresses: number
   now: Ms = 0
   /** [from][to]; the gateway is the last of both. */
   readonly cut: boolean[][]
@@ -98,10 +97,15 @@ export class Simulation {
   readonly lastOwnedAt: Ms[]
   readonly takeovers: { at: Ms; address: number; from: string; to: string }[] = []
   key: Uint8Array = KEY
+  /** What was broken on purpose, for people. */
+  readonly faults: { at: Ms; until: Ms; what: string }[] = []
   #happenings: Happening[] = []
   #order = 0
   readonly #owner: (string | undefined)[]
-  /** By address, the nodes that its rule names now. */
+  #sampleAt = 0
+  /** The rule of two nodes says that an address is theirs, entitled or not. */
+  #contested = false
+  /** By pair and address; and when it ended. */
   readonly #overlapSince = new Map<string, Ms>()
 
   constructor(options: SimulationOptions) {
@@ -118,8 +122,9 @@ export class Simulation {
     }
     this.random = new SeededRandom(options.seed)
     this.loss = this.options.loss
-    this.lastOwnedAt = Array.from({ length: options.nodes }, () => Number.NEGATIVE_INFINITY)
-    this.#owner = Array.from({ length: options.nodes }, () => undefined)
+    this.addresses = Math.min(options.nodes, ADDRESSES_MAX)
+    this.lastOwnedAt = Array.from({ length: this.addresses }, () => Number.NEGATIVE_INFINITY)
+    this.#owner = Array.from({ length: this.addresses }, () => undefined)
     this.cut = Array.from({ length: options.nodes + 1 }, () =>
       Array.from({ length: options.nodes + 1 }, () => false),
     )
@@ -139,7 +144,7 @@ export class Simulation {
         offset: Math.floor(this.random.next() * 1e6),
         inbox: [],
         timer: 0,
-        first: Array.from({ length: options.nodes }, () => false),
+        first: Array.from({ length: this.addresses }, () => false),
         changes: [],
         startedAt: 0,
       })
@@ -226,26 +231,40 @@ export class Simulation {
     const since = this.now
     this.now = now
     if (now <= since) return
-    for (let address = 0; address < this.nodes.length; address++) {
-      let ownedBy: SimulatedNode | undefined
+    if (this.#contested) this.#findOverlaps(since, now)
+    if (now < this.#sampleAt) return
+    this.#sampleAt = now + SAMPLE_MS
+    for (let address = 0; address < this.addresses; address++) {
+      const owner = this.owners(address)[0]
+      if (owner === undefined) continue
+      this.lastOwnedAt[address] = now
+      if (this.#owner[address] === owner) continue
+      this.takeovers.push({ at: now, address, from: this.#owner[address] ?? '', to: owner })
+      this.#owner[address] = owner
+    }
+  }
+
+  #findOverlaps(since: Ms, now: Ms): void {
+    for (let address = 0; address < this.addresses; address++) {
+      let owner: SimulatedNode | undefined
+      let ownsUntil = 0
       for (const node of this.nodes) {
-        if (!node.first[address] || !node.running || node.frozen) continue
+        if (node.first[address] !== true || !node.running || node.frozen) continue
         const until = Math.min(now, this.#ownsUntil(node, address, since))
         if (until <= since) continue
-        this.lastOwnedAt[address] = Math.max(this.lastOwnedAt[address] ?? 0, until)
-        if (ownedBy !== undefined) this.#overlap(ownedBy, node, address, since, until)
-        ownedBy = node
-      }
-      if (ownedBy !== undefined && this.#owner[address] !== ownedBy.name) {
-        this.takeovers.push({
-          at: since,
-          address,
-          from: this.#owner[address] ?? '',
-          to: ownedBy.name,
-        })
-        this.#owner[address] = ownedBy.name
+        if (owner !== undefined && !this.#undecidable(owner, node)) {
+          this.#overlap(owner, node, address, since, Math.min(until, ownsUntil))
+        }
+        owner = node
+        ownsUntil = until
       }
     }
+  }
+
+  /** Two voters that are cut from each other and not from the gateway: only the wire can tell them. */
+  #undecidable(a: SimulatedNode, b: SimulatedNode): boolean {
+    const pair = (node: SimulatedNode) => node.m.voters.some(({ names }) => names.length === 2)
+    return pair(a) && pair(b) && (this.cut[a.index]?.[b.index] === true || this.cut[b.index]?.[a.index] === true)
   }
 
   #overlap(a: SimulatedNode, b: SimulatedNode, address: number, since: Ms, until: Ms): void {
@@ -376,7 +395,7 @@ export class Simulation {
 
   /** Who owns, by layer 2: the standing candidates by rank, then those in probation; who is down or left is none. */
   #decide(node: SimulatedNode): void {
-    for (let address = 0; address < this.nodes.length; address++) {
+    for (let address = 0; address < this.addresses; address++) {
       let best: string | undefined
       for (const level of ['up', 'probation'] as const) {
         for (let rank = 0; rank < this.nodes.length && best === undefined; rank++) {
@@ -386,6 +405,9 @@ export class Simulation {
       }
       node.first[address] = best === node.name
     }
+    this.#contested = this.lastOwnedAt.some(
+      (_, address) => this.nodes.filter(each => each.running && each.first[address] === true).length > 1,
+    )
   }
 
   #ask(node: SimulatedNode): void {

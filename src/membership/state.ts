@@ -151,6 +151,8 @@ export type Peer = {
   counter: number
   /** The run in which it said that it leaves; only a later one brings it back. */
   leftEpoch: number
+  /** When we heard that from itself last. */
+  leftAt: Ms
   /** It has spoken with the present key, so the one before is no longer good for it. */
   hasNewKey: boolean
 
@@ -328,6 +330,7 @@ export function createPeer(
     epoch,
     counter,
     leftEpoch,
+    leftAt: Number.NEGATIVE_INFINITY,
     hasNewKey: false,
     heardAt: undefined,
     silentSince: now,
