@@ -5,10 +5,39 @@ export type SpeakerStatus = {
   readonly ready: boolean
   /** The cluster key is known: without it no peer is heard. */
   readonly hasKey: boolean
-  readonly peers: readonly { readonly node: string; readonly status: string }[]
+  /** It may answer: a majority of the voters lets it, or it is `alone`. */
+  readonly entitled: boolean
+  /** It has proved stable since it started or came back. */
+  readonly standing: boolean
+  /** No other speaker was heard in this run, though some are registered. */
+  readonly alone: boolean
+  /** How often in this run voters took it for gone. */
+  readonly round: number
+  readonly voters: readonly string[]
+  /** How many of the voters decide. */
+  readonly majority: number
+  /** Of a timer of the reflex thread, within five seconds. */
+  readonly worstLatenessMs: number
+  readonly peers: readonly SpeakerPeer[]
   readonly services: readonly SpeakerService[]
   /** Takeovers and releases that a peer's loss or return caused, newest first, at most 100. */
   readonly moves: readonly SpeakerMove[]
+  /** The same by their causes, at most 20. */
+  readonly failovers: readonly SpeakerMoves[]
+}
+
+/** Another speaker; all numbers but the status are at most five seconds old. */
+export type SpeakerPeer = {
+  readonly node: string
+  /** `up`, `probation`, `down` or `left`, as the majority of the voters holds. */
+  readonly status: string
+  readonly voter: boolean
+  /** null: never, or not at all because neither of the two is a voter. */
+  readonly heardMsAgo: number | null
+  readonly intervalMs: number
+  /** Silence that is no suspicion yet. */
+  readonly patienceMs: number
+  readonly jitterMs: number
 }
 
 export type SpeakerService = {
@@ -32,4 +61,31 @@ export type SpeakerMove = {
   readonly at: string
   /** For people: which peer, and how long it had been silent. */
   readonly because: string
+  readonly phases: SpeakerPhases | null
+}
+
+/** Addresses that moved for one cause. */
+export type SpeakerMoves = {
+  readonly owned: boolean
+  readonly count: number
+  /** The first of them, at most 3. */
+  readonly ips: readonly string[]
+  /** RFC 3339, of the first and of the last address. */
+  readonly at: string
+  readonly until: string
+  readonly because: string
+  /** The node that was lost, left or came back. */
+  readonly node: string | null
+  /** Of the first address. */
+  readonly phases: SpeakerPhases | null
+}
+
+/** Milliseconds since 1970. */
+export type SpeakerPhases = {
+  /** The last proof of life; null: heard only by others. */
+  readonly lastHeardAt: number | null
+  /** null: it said itself that it leaves, or the majority was faster. */
+  readonly suspectedAt: number | null
+  readonly confirmedAt: number
+  readonly announcedAt: number
 }

@@ -1,9 +1,12 @@
 import { Worker } from 'node:worker_threads'
+import type { Ip } from '../addr/ip.ts'
 import { EventRecorder } from '../kube/events.ts'
+import type { ElectionRules } from '../layer2/election.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from '../layer2/nics.ts'
 import type { ReflexReport } from '../layer2/reflex.ts'
 import type { LogLevel } from '../ports/log.ts'
 import { SystemClock } from '../sys/clock.ts'
+import { openLinks } from '../sys/links.ts'
 import { createLog } from '../sys/log.ts'
 import { PrometheusMetrics } from '../sys/metrics.ts'
 import { systemRandom } from '../sys/random.ts'
@@ -19,10 +22,14 @@ export type SpeakerFlags = KubeFlags & {
   readonly podName: string | undefined
   readonly lbClass: string | undefined
   readonly ignoreExcludeLb: boolean
+  readonly rules: ElectionRules
   readonly mlSecretName: string
   readonly mlBindport: number
-  readonly heartbeatIntervalMs: number
+  readonly heartbeatInterval: number
   readonly heartbeatMisses: number
+  readonly returnAfter: number
+  readonly announceInterval: number
+  readonly witness: Ip | undefined
   readonly drainMs: number
   readonly healthProbePort: number
   readonly logLevel: LogLevel
@@ -43,8 +50,11 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
   const worker = startReflexThread({
     self: flags.nodeName,
     epoch: clock.wallNow(),
-    intervalMs: flags.heartbeatIntervalMs,
-    deadAfterMs: flags.heartbeatIntervalMs * flags.heartbeatMisses,
+    intervalMs: flags.heartbeatInterval,
+    misses: flags.heartbeatMisses,
+    returnAfterMs: flags.returnAfter,
+    announceIntervalMs: flags.announceInterval,
+    witness: flags.witness,
     heartbeatPort: flags.mlBindport,
     excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES.map(pattern => pattern.source),
     logLevel: flags.logLevel,
@@ -56,6 +66,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     node: flags.nodeName,
     podName: flags.podName,
   })
+  const links = await openLinks()
   let server: { close(): void } | undefined
   try {
     const speaker = new Speaker(
@@ -64,6 +75,8 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
         namespace: flags.namespace,
         loadBalancerClass: flags.lbClass,
         ignoreExcludeLabel: flags.ignoreExcludeLb,
+        rules: flags.rules,
+        excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES,
         secretName: flags.mlSecretName,
         podName: flags.podName,
         drainMs: flags.drainMs,
@@ -72,8 +85,8 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
         kube,
         events,
         metrics,
-        clock,
-        log,
+        ...ports,
+        links,
         reflex: worker.link,
         onConfig: problems => configurationState.report(problems),
       },
@@ -88,6 +101,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     void configurationState.close()
     // Also when it never ran: a thread that is left would keep the process alive, and answering.
     server?.close()
+    links.close()
     await events.close(EVENTS_WITHIN_MS)
     kube.close()
     await worker.close()

@@ -43,6 +43,11 @@ export class SpeakerRegistration {
     this.#write.request()
   }
 
+  /** At once, and not only when it is time. */
+  renew(): void {
+    this.#write.request()
+  }
+
   close(): void {
     this.#closed = true
     this.#cancelRenewal()

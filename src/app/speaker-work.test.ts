@@ -4,6 +4,7 @@ import { countSteps } from '../../test/steps.ts'
 import { type Ip, type Ipv4, parseIp } from '../addr/ip.ts'
 import { parseMac } from '../addr/mac.ts'
 import { Reflex } from '../layer2/driver.ts'
+import { LODESTONE_RULES } from '../layer2/election.ts'
 import type { ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
 import { FakeClock } from '../ports/clock.ts'
 import { FakeEventSink } from '../ports/events.ts'
@@ -13,6 +14,7 @@ import { FakeLinks, type Link } from '../ports/links.ts'
 import { FakeLog } from '../ports/log.ts'
 import { FakeMetrics } from '../ports/metrics.ts'
 import type { PacketSocketOptions } from '../ports/packet-socket.ts'
+import { SeededRandom } from '../ports/random.ts'
 import { arpRequest, encodeArpFrame } from '../wire/arp.ts'
 import { Speaker } from './speaker.ts'
 
@@ -117,7 +119,7 @@ class Node {
     this.links.set([ETH0])
     let heard: (report: ReflexReport) => void = () => {}
     const reflex = new Reflex(
-      { self: 'node1', epoch: 1, intervalMs: 50, deadAfterMs: 250, excludedInterfaces: [] },
+      { self: 'node1', epoch: 1, intervalMs: 50, misses: 5, returnAfterMs: 0, excludedInterfaces: [] },
       {
         clock,
         log: new FakeLog(),
@@ -129,6 +131,10 @@ class Node {
             return {
               interfaceIndex: options.interfaceIndex,
               send: () => this.framesSent++ >= 0,
+              sendBatch: frames => {
+                this.framesSent += frames.length
+                return frames.length
+              },
               stats: () => ({ received: 0, dropped: 0, sent: 0, sendErrors: 0 }),
               close: () => this.sockets.delete(key),
             }
@@ -145,6 +151,8 @@ class Node {
         namespace: NAMESPACE,
         loadBalancerClass: undefined,
         ignoreExcludeLabel: false,
+        rules: LODESTONE_RULES,
+        excludedInterfaces: [],
         secretName: 'memberlist',
         podName: undefined,
         drainMs: 50,
@@ -154,7 +162,9 @@ class Node {
         events: new FakeEventSink(),
         metrics: this.metrics,
         clock,
+        random: new SeededRandom(1),
         log: new FakeLog(),
+        links: this.links,
         reflex: {
           post: command => reflex.command(this.#copy<ReflexCommand>(command)),
           onReport: listener => {

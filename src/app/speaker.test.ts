@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseIp } from '../addr/ip.ts'
+import { parseMac } from '../addr/mac.ts'
+import { parsePrefix } from '../addr/prefix.ts'
+import { type SpeakerLink, speakerFromLease, speakerLease } from '../config/speakers.ts'
+import { LODESTONE_RULES } from '../layer2/election.ts'
 import type { ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
 import { FakeEventSink } from '../ports/events.ts'
 import { type KubeObject, RESOURCES } from '../ports/kube.ts'
 import { FakeKube } from '../ports/kube-fake.ts'
+import { FakeLinks, type Link } from '../ports/links.ts'
 import { FakeLog } from '../ports/log.ts'
 import { FakeMetrics } from '../ports/metrics.ts'
+import { SeededRandom } from '../ports/random.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { Speaker } from './speaker.ts'
 
@@ -48,12 +54,39 @@ function slice(name: string, nodeName: string): KubeObject {
   }
 }
 
+const ETH0: Link = {
+  index: 2,
+  name: 'eth0',
+  mac: parseMac('00:00:5e:00:53:01'),
+  up: true,
+  carrier: true,
+  loopback: false,
+  broadcast: true,
+  noArp: false,
+  master: undefined,
+  addresses: [{ ip: ip('192.0.2.11'), prefixLength: 24, tentative: false }],
+}
+const LAN: SpeakerLink = { name: 'eth0', mac: undefined, prefixes: [prefix('192.0.2.0/24')] }
+
+function ip(text: string) {
+  const parsed = parseIp(text)
+  assert.ok(parsed !== undefined)
+  return parsed
+}
+
+function prefix(text: string) {
+  const parsed = parsePrefix(text)
+  assert.ok(parsed !== undefined)
+  return parsed
+}
+
 /** A speaker on node1 of three, over a cluster and a reflex thread that the test plays. */
 class Rig {
   readonly kube = new FakeKube()
   readonly events = new FakeEventSink()
   readonly metrics = new FakeMetrics()
   readonly log = new FakeLog()
+  readonly links = new FakeLinks()
   readonly commands: ReflexCommand[] = []
   readonly stop = new AbortController()
   readonly speaker: Speaker
@@ -64,6 +97,8 @@ class Rig {
   constructor() {
     for (const name of ['default', NAMESPACE]) this.kube.seed(RESOURCES.namespaces, { metadata: { name } })
     for (const i of [1, 2, 3]) this.kube.seed(RESOURCES.nodes, node(`node${i}`, `192.0.2.1${i}`))
+    for (const name of ['node2', 'node3']) this.register(name)
+    this.links.set([ETH0])
     this.kube.seed(RESOURCES.ipAddressPools, {
       metadata: { name: 'lan', namespace: NAMESPACE },
       spec: { addresses: ['192.0.2.100-192.0.2.199'] },
@@ -75,6 +110,8 @@ class Rig {
         namespace: NAMESPACE,
         loadBalancerClass: undefined,
         ignoreExcludeLabel: false,
+        rules: LODESTONE_RULES,
+        excludedInterfaces: [/^veth/],
         secretName: 'memberlist',
         podName: undefined,
         drainMs: 50,
@@ -84,7 +121,9 @@ class Rig {
         events: this.events,
         metrics: this.metrics,
         clock: new SystemClock(),
+        random: new SeededRandom(1),
         log: this.log,
+        links: this.links,
         reflex: {
           post: command => {
             if (this.failPlans && command.type === 'plan') throw new Error('no plans today')
@@ -97,6 +136,11 @@ class Rig {
         },
       },
     )
+  }
+
+  /** The speaker of that node says that it is there. */
+  register(node: string, links: readonly SpeakerLink[] = [LAN], at = 0): void {
+    this.kube.seed(RESOURCES.leases, speakerLease({ node, links }, NAMESPACE, at))
   }
 
   secret(): void {
@@ -139,7 +183,7 @@ class Rig {
           owned,
           interfaces,
           atWallMs: Date.UTC(2026, 0, 1),
-          because: { type: 'peer', node: 'node3', status: 'dead', silentMs: 251 },
+          because: { type: 'node', node: 'node3', level: 'down', silentMs: 251 },
         },
       ],
     })
@@ -163,12 +207,92 @@ test('a Service with an address, an advertisement and an endpoint is planned wit
   assert.deepEqual(peers, {
     type: 'peers',
     self: '192.0.2.11',
-    unreachable: [],
     peers: [
       { name: 'node2', ip: '192.0.2.12' },
       { name: 'node3', ip: '192.0.2.13' },
     ],
   })
+  await rig.end()
+})
+
+test('a Node without a registered speaker is neither a peer nor a candidate', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.remove(RESOURCES.leases, { namespace: NAMESPACE, name: 'lodestone-speaker.node3' })
+  rig.kube.seed(RESOURCES.services, service('web', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(LAST) === 'node2')
+  const peers = () =>
+    rig.commands.flatMap(command => (command.type === 'peers' ? [command.peers.map(({ name }) => name)] : []))
+  assert.deepEqual(peers(), [['node2']])
+  rig.register('node3')
+  await waitFor('its speaker', () => rig.planned(LAST) === 'node3,node2')
+  assert.deepEqual(peers(), [['node2'], ['node2', 'node3']])
+  await rig.end()
+})
+
+test('this speaker registers with its links when its plan is made, speaks when that is seen, and registers again', async () => {
+  const rig = new Rig()
+  const own = { namespace: NAMESPACE, name: 'lodestone-speaker.node1' }
+  const keys = () => rig.commands.filter(command => command.type === 'key').length
+  rig.start()
+  await waitFor('readiness', () => rig.speaker.ready)
+  await rig.kube.settle()
+  assert.equal(rig.kube.peek(RESOURCES.leases, own), undefined, 'who is silent does not count for a majority')
+  rig.secret()
+  await waitFor('the key', () => keys() === 1)
+  const links = () => speakerFromLease(rig.kube.peek(RESOURCES.leases, own) ?? slice('none', ''))?.links
+  assert.deepEqual(links(), [{ ...LAN, mac: '00:00:5e:00:53:01' }])
+  rig.links.set([
+    ETH0,
+    { ...ETH0, index: 3, name: 'eth1', addresses: [] },
+    { ...ETH0, index: 4, name: 'veth7' },
+  ])
+  await waitFor(
+    'the other link',
+    () =>
+      links()
+        ?.map(({ name }) => name)
+        .join() === 'eth0,eth1',
+  )
+  rig.kube.remove(RESOURCES.leases, own)
+  await waitFor('the Lease', () => rig.kube.peek(RESOURCES.leases, own) !== undefined)
+  assert.equal(keys(), 1)
+  await rig.end()
+})
+
+test('a renewal of a Lease is no news; other links are, where the subnet counts', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(LAST) === 'node3,node2')
+  await waitFor('the key', () => rig.commands.some(command => command.type === 'key'))
+  const before = rig.commands.length
+  rig.register('node3', [LAN], 10_000)
+  await rig.kube.settle()
+  rig.register('node2', [{ ...LAN, prefixes: [prefix('198.51.100.0/24')] }])
+  await waitFor('the new plan', () => rig.planned(LAST) === 'node3')
+  assert.deepEqual(
+    rig.commands.slice(before).map(command => command.type),
+    ['plan'],
+  )
+  await rig.end()
+})
+
+test('a node that is cordoned goes behind the others', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the plan', () => rig.planned(LAST) === 'node3,node2')
+  for (const i of [2, 3]) {
+    rig.kube.seed(RESOURCES.nodes, { ...node(`node${i}`, `192.0.2.1${i}`), spec: { unschedulable: true } })
+  }
+  await waitFor('the new plan', () => rig.planned(LAST) === '')
   await rig.end()
 })
 
@@ -214,6 +338,7 @@ test('R-6: the plan follows what changes: endpoints, addresses, type, the node i
 
 test('L-11: the owner without any of the listed interfaces says so in a Warning', async () => {
   const rig = new Rig()
+  rig.links.set([{ ...ETH0, name: 'eth7' }])
   rig.secret()
   rig.kube.seed(RESOURCES.l2Advertisements, {
     metadata: { name: 'lan', namespace: NAMESPACE },
@@ -362,7 +487,7 @@ test('with a configuration that was never valid it stays silent: others keep wha
   await rig.end()
 })
 
-test('peers: the family that we have too; a node without an address is unreachable', async () => {
+test('peers: the family that we have too; a node without an address is none', async () => {
   const rig = new Rig()
   rig.secret()
   rig.kube.seed(RESOURCES.nodes, node('node1', '2001:db8::11'))
@@ -374,7 +499,6 @@ test('peers: the family that we have too; a node without an address is unreachab
   assert.deepEqual(rig.commands[0], {
     type: 'peers',
     self: '2001:db8::11',
-    unreachable: ['node3'],
     peers: [{ name: 'node2', ip: '2001:db8::12' }],
   })
   await rig.end()
@@ -476,6 +600,18 @@ test('the series of an address end when this node is no candidate for it any mor
       heartbeatsReceived: 0,
       framesLost: 0,
       worstLatenessMs: 0,
+      questionsAsked: 0,
+      takeoversDelayed: 0,
+      askers: 0,
+    },
+    membership: {
+      voters: ['node1'],
+      majority: 1,
+      entitledForMs: Number.POSITIVE_INFINITY,
+      standing: true,
+      alone: false,
+      round: 1,
+      peers: [],
     },
   })
   const series = () => [...rig.metrics.values.keys()].filter(name => name.includes(VIP)).length
@@ -497,6 +633,7 @@ test('the series of an address end when this node is no candidate for it any mor
 
 test('of a Service that this node gives up the status object goes at once, not by way of another one', async () => {
   const rig = new Rig()
+  rig.links.set([{ ...ETH0, name: 'eth7' }])
   rig.secret()
   rig.kube.seed(RESOURCES.l2Advertisements, {
     metadata: { name: 'lan', namespace: NAMESPACE },

@@ -1,21 +1,40 @@
-import { familyOf, type Ip } from '../addr/ip.ts'
-import type { SpeakerMove, SpeakerStatus } from '../api/speaker.ts'
+import type { Ip } from '../addr/ip.ts'
+import type { SpeakerStatus } from '../api/speaker.ts'
 import { type EndpointFacts, type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
 import type { Config, Problem } from '../config/model.ts'
 import { EXCLUDE_LABEL, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { parseConfig } from '../config/parse.ts'
 import { PoolIndex } from '../config/pool-index.ts'
 import { serviceFromObject } from '../config/services.ts'
+import {
+  SPEAKER_LABEL,
+  type SpeakerFacts,
+  type SpeakerLink,
+  speakerFromLease,
+  speakerLeaseName,
+  speakerLinks,
+} from '../config/speakers.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
+import { demotion, type ElectionRules } from '../layer2/election.ts'
+import { SpeakerNetworks } from '../layer2/networks.ts'
+import { announcingNics } from '../layer2/nics.ts'
 import { Layer2Planner, sameForLayer2, VipTable } from '../layer2/plan.ts'
-import type { Because, OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
+import type { OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
 import { l2StatusFromObject } from '../layer2/status.ts'
+import type { Level } from '../membership/machine.ts'
+import type { MembershipView } from '../membership/view.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { EventSink } from '../ports/events.ts'
-import { type Informer, type Kube, type KubeObject, RESOURCES } from '../ports/kube.ts'
+import { type Informer, type Kube, type KubeObject, objectKey, RESOURCES } from '../ports/kube.ts'
+import type { Links } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
+import type { Random } from '../ports/random.ts'
 import { Coalesced } from './coalesced.ts'
+import { UPDATE_ERRORS, UPDATES } from './speaker-metrics.ts'
+import { type Peers, reachablePeers } from './speaker-peers.ts'
+import { SpeakerRegistration } from './speaker-registration.ts'
+import { type AboutService, announcedLabels, SpeakerReports } from './speaker-reports.ts'
 import { same } from './speaker-same.ts'
 import { SpeakerStatuses } from './speaker-statuses.ts'
 
@@ -31,6 +50,9 @@ export type SpeakerOptions = {
   readonly namespace: string
   readonly loadBalancerClass: string | undefined
   readonly ignoreExcludeLabel: boolean
+  readonly rules: ElectionRules
+  /** Names of interfaces that never announce. */
+  readonly excludedInterfaces: readonly RegExp[]
   readonly secretName: string
   /** This speaker's own Pod, which then owns the status objects; undefined outside of a Pod. */
   readonly podName: string | undefined
@@ -43,13 +65,14 @@ export type SpeakerPorts = {
   readonly events: EventSink
   readonly metrics: Metrics
   readonly clock: Clock
+  readonly random: Random
   readonly log: Log
+  readonly links: Links
   readonly reflex: ReflexLink
   /** Told at each reading of the configuration what is wrong with it: nothing, when it is in use. */
   readonly onConfig?: (problems: readonly Problem[]) => void
 }
 
-const MOVES_MAX = 100
 /** How long a pass plans before it lets others have the thread: thousands of addresses take seconds at first. */
 const SLICE_MS = 20
 /** Services planned between two looks at the clock. */
@@ -74,8 +97,11 @@ export class Speaker {
   readonly #owned = new Map<Ip, readonly string[]>()
   /** The same the other way round: by Service, the addresses that this node owns for it. */
   readonly #ownedOf = new Map<string, Set<Ip>>()
-  readonly #peers = new Map<string, string>()
-  readonly #moves: SpeakerMove[] = []
+  /** Of the other speakers, those that lost their Lease and are still heard included. */
+  readonly #levels = new Map<string, Level>()
+  #peersTold: Peers | undefined
+  #registeredPeers: ReadonlySet<string> = new Set()
+  readonly #reports: SpeakerReports
   readonly #slicesOf = new Map<string, Map<string, EndpointSliceFacts>>()
   readonly #dirty = new Set<string>()
   readonly #pass: Coalesced
@@ -89,11 +115,17 @@ export class Speaker {
   /** A valid configuration waits until the controller has moved what this node announces from addresses that it leaves out. */
   #configHeld = false
   #peersDirty = true
-  /** Nodes came or went, or may announce or not as before they could not or could. */
+  /** Nodes or speakers came or went, are on other networks, or may announce or not as before they could not or could. */
   #nodesDirty = true
   /** The cluster key, and whether the reflex thread has it: it speaks to the others from then on. */
   #key: Uint8Array | undefined
   #keyTold = false
+  #ownLinks: readonly SpeakerLink[] = []
+  #registration: SpeakerRegistration | undefined
+  #standing: (ReflexReport & { type: 'standing' }) | undefined
+  /** As of the last count. */
+  #membership: MembershipView | undefined
+  #latenessMs = 0
   #ready = false
   #drained: (() => void) | undefined
   #cancelCount: () => void = () => {}
@@ -107,6 +139,11 @@ export class Speaker {
     this.#informers = {
       services: kube.informer(RESOURCES.services, { convert: serviceFromObject }),
       slices: kube.informer(RESOURCES.endpointSlices, { convert: servingNodesOf }),
+      leases: kube.informer(RESOURCES.leases, {
+        namespace,
+        labelSelector: SPEAKER_LABEL,
+        convert: speakerFromLease,
+      }),
       nodes: kube.informer(RESOURCES.nodes, { convert: nodeFromObject }),
       namespaces: kube.informer(RESOURCES.namespaces, { convert: namespaceFromObject }),
       pools: kube.informer(RESOURCES.ipAddressPools, { namespace, convert: specOf }),
@@ -118,6 +155,7 @@ export class Speaker {
         convert: clusterKeyOf,
       }),
     } as const
+    this.#reports = new SpeakerReports(options.node, ports, key => this.#aboutService(key))
     this.#statuses = new SpeakerStatuses(options, kube, this.#informers.statuses)
     this.#pass = new Coalesced(ports.clock, () => this.#plan(), {
       // A pass only computes: what fails once fails again.
@@ -128,7 +166,10 @@ export class Speaker {
       () => this.#statuses.write(service => this.#announcedOn(service)),
       {
         retryAfterMs: 2000,
-        onError: error => ports.log.warn('status-write-failed', { error }),
+        onError: error => {
+          ports.metrics.add(UPDATE_ERRORS, {}, 1)
+          ports.log.warn('status-write-failed', { error })
+        },
       },
     )
   }
@@ -157,6 +198,7 @@ export class Speaker {
       stop.abort()
       this.#ready = false
       this.#cancelCount()
+      this.#registration?.close()
       this.#pass.close()
       this.#statusPass.close()
     }
@@ -167,7 +209,14 @@ export class Speaker {
       node: this.#options.node,
       ready: this.#ready,
       hasKey: this.#key !== undefined,
-      peers: [...this.#peers].map(([node, status]) => ({ node, status })),
+      entitled: this.#standing?.entitled ?? false,
+      standing: this.#standing?.standing ?? false,
+      alone: this.#standing?.alone ?? false,
+      round: this.#membership?.round ?? 0,
+      voters: this.#membership?.voters ?? [],
+      majority: this.#membership?.majority ?? 0,
+      worstLatenessMs: this.#latenessMs,
+      peers: this.#peerStatuses(),
       services: [...this.#table.assignments()].map(({ service, ips, candidates, reason }) => ({
         service,
         ips,
@@ -175,8 +224,23 @@ export class Speaker {
         candidates,
         reason,
       })),
-      moves: this.#moves,
+      moves: this.#reports.moves,
+      failovers: this.#reports.groups,
     }
+  }
+
+  #peerStatuses(): SpeakerStatus['peers'] {
+    const known = new Map(this.#membership?.peers.map(peer => [peer.node, peer]))
+    return [...this.#levels].map(([node, status]) => {
+      const {
+        voter = false,
+        heardMsAgo = null,
+        intervalMs = 0,
+        patienceMs = 0,
+        jitterMs = 0,
+      } = known.get(node) ?? {}
+      return { node, status, voter, heardMsAgo, intervalMs, patienceMs, jitterMs }
+    })
   }
 
   get ready(): boolean {
@@ -184,7 +248,8 @@ export class Speaker {
   }
 
   #listen(): void {
-    const { services, slices, nodes, namespaces, pools, advertisements, statuses, secret } = this.#informers
+    const { services, slices, nodes, leases, namespaces, pools, advertisements, statuses, secret } =
+      this.#informers
     services.onChange(({ key }) => this.#touch(key))
     slices.onChange(({ key, before, after }) => {
       // Rolling updates change addresses far more often than which nodes can serve.
@@ -202,7 +267,8 @@ export class Speaker {
     nodes.onChange(({ before, after }) => {
       // The kubelet writes the Node every few seconds; only what peers and the election read counts.
       if (same(before && [before.internalIps], after && [after.internalIps])) {
-        if (same(before && electoral(before), after && electoral(after))) {
+        const { nodeHealth } = this.#options.rules
+        if (same(before && electoral(before, nodeHealth), after && electoral(after, nodeHealth))) {
           if (!same(before?.labels, after?.labels)) this.#touchAll()
           return
         }
@@ -210,6 +276,9 @@ export class Speaker {
       this.#nodesDirty = true
       this.#touchAll()
     })
+    leases.onChange(({ key, before, after }) => this.#onLease(key, before, after))
+    this.#ownLinks = this.#announcingLinks()
+    this.#ports.links.onChange(() => this.#onLinks())
     for (const informer of [namespaces, pools, advertisements] as Informer<unknown>[]) {
       informer.onChange(({ before, after }) => {
         if (!same(before, after)) this.#touchAll()
@@ -245,24 +314,66 @@ export class Speaker {
     if (this.#ready) this.#pass.request()
   }
 
+  /** Speakers renew theirs every few seconds; only who is there, and on which networks, counts. */
+  #onLease(key: string, before: SpeakerFacts | undefined, after: SpeakerFacts | undefined): void {
+    if (key === this.#ownLease) {
+      if (after === undefined) this.#registration?.renew()
+      else if (!this.#keyTold && this.#ready) this.#pass.request()
+      return
+    }
+    if (same(before, after)) return
+    this.#peersDirty = true
+    this.#nodesDirty = true
+    this.#touchAll()
+  }
+
+  /** With every Pod an interface comes or goes; those that may announce seldom do. */
+  #onLinks(): void {
+    const links = this.#announcingLinks()
+    if (same(links, this.#ownLinks)) return
+    this.#ownLinks = links
+    this.#registration?.setLinks(links)
+    this.#nodesDirty = true
+    this.#touchAll()
+  }
+
+  #announcingLinks(): SpeakerLink[] {
+    const links = [...this.#ports.links.current().values()]
+    const names = announcingNics(links, this.#options.excludedInterfaces).map(({ name }) => name)
+    return speakerLinks(links, new Set(names))
+  }
+
+  get #ownLease(): string {
+    const { node, namespace } = this.#options
+    return objectKey({ namespace, name: speakerLeaseName(node) })
+  }
+
+  /** This one, and all others that have a Lease. */
+  #speakers(): SpeakerFacts[] {
+    const { node } = this.#options
+    const speakers: SpeakerFacts[] = [{ node, links: this.#ownLinks }]
+    for (const facts of this.#informers.leases.items.values()) {
+      if (facts !== undefined && facts.node !== node) speakers.push(facts)
+    }
+    return speakers
+  }
+
   #tellPeers(): void {
     this.#peersDirty = false
-    const nodes = this.#informers.nodes.items
-    const own = nodes.get(this.#options.node)?.internalIps ?? []
-    const families = new Set(own.map(familyOf))
-    const peers: { name: string; ip: Ip }[] = []
-    const unreachable: string[] = []
-    for (const { name, internalIps } of nodes.values()) {
-      if (name === this.#options.node) continue
-      // Of a node with both families, the one that we have too.
-      const ip = internalIps.find(each => families.has(familyOf(each))) ?? internalIps[0]
-      if (ip === undefined) unreachable.push(name)
-      else peers.push({ name, ip })
+    const told = reachablePeers(this.#options.node, this.#informers.nodes.items, this.#speakers())
+    if (same(told, this.#peersTold)) return
+    this.#peersTold = told
+    const { self, peers } = told
+    // As the membership takes them: all of the first list are there, those that join later are not before they are heard.
+    const level = this.#registeredPeers.size === 0 && this.#levels.size === 0 ? 'up' : 'down'
+    this.#registeredPeers = new Set(peers.map(peer => peer.name))
+    for (const [name, is] of this.#levels) {
+      // Whoever is still heard remains one of us though its Lease is gone.
+      if (!this.#registeredPeers.has(name) && !isPresent(is)) this.#levels.delete(name)
     }
-    const known = new Set(peers.map(peer => peer.name))
-    for (const name of this.#peers.keys()) if (!known.has(name)) this.#peers.delete(name)
-    for (const name of known) if (!this.#peers.has(name)) this.#peers.set(name, 'presumed')
-    this.#ports.reflex.post({ type: 'peers', peers, unreachable, self: own[0] })
+    for (const name of this.#registeredPeers) if (!this.#levels.has(name)) this.#levels.set(name, level)
+    this.#reports.levels(this.#levels.values())
+    this.#ports.reflex.post({ type: 'peers', peers, self })
   }
 
   /** A key that vanished is kept: losing a Secret must not make every node take every address. */
@@ -292,13 +403,15 @@ export class Speaker {
       // A label on one of hundreds of nodes is seldom any news.
       if (news && this.#config !== undefined) {
         this.#nodesDirty = false
-        const { node: self, loadBalancerClass, ignoreExcludeLabel } = this.#options
+        const { node: self, loadBalancerClass, ignoreExcludeLabel, rules } = this.#options
         const facts = {
           config: this.#config,
           nodes: nodes.items,
           self,
           loadBalancerClass,
           ignoreExcludeLabel,
+          rules,
+          networks: new SpeakerNetworks(this.#speakers()),
         }
         this.#planner = new Layer2Planner(facts, this.#order)
       }
@@ -307,11 +420,14 @@ export class Speaker {
     // Without a key nobody can be heard, and who hears nobody must not conclude that all others are gone.
     if (this.#planner === undefined || this.#key === undefined) return
     const touched = new Set<Ip>()
+    /** Addresses that other nodes announce, whether or not this one may. */
+    const moved = new Set<Ip>()
     const until = this.#ports.clock.now() + SLICE_MS
     let planned = 0
     for (const key of this.#dirty) {
       if (++planned % SLICE_CHECK === 0 && this.#ports.clock.now() > until) break
       this.#dirty.delete(key)
+      this.#ports.metrics.add(UPDATES, {}, 1)
       const service = services.items.get(key)
       const slices = this.#slicesOf.get(key)
       if (service === undefined && slices?.size === 0) this.#slicesOf.delete(key)
@@ -324,10 +440,12 @@ export class Speaker {
       const changed = this.#table.set(key, kept)
       if (changed.size > 0) this.#statuses.touch(key)
       for (const ip of changed) touched.add(ip)
+      // Not ours any more, but still announced: by others.
+      if (kept !== undefined && kept.candidates.length > 0) for (const ip of kept.ips) moved.add(ip)
     }
     if (touched.size > 0) {
       const { set, remove } = this.#table.difference(touched)
-      this.#ports.reflex.post({ type: 'plan', set, remove })
+      this.#ports.reflex.post({ type: 'plan', set, remove, handOver: remove.filter(ip => moved.has(ip)) })
       for (const ip of remove) this.#dropCounters(ip)
       this.#statusPass.request()
     }
@@ -335,26 +453,44 @@ export class Speaker {
       this.#pass.request()
       return
     }
-    if (this.#keyTold) return
+    if (this.#keyTold || !this.#registered()) return
     // Only now: the others give up what is ours when they hear us, so we must answer for it by then.
     this.#keyTold = true
     this.#ports.reflex.post({ type: 'key', key: this.#key })
+  }
+
+  /**
+   * Whether the others can know that this speaker is there, which it tells when its first plan is made: one that is registered
+   * and silent counts for a majority. Whoever has seen its own Lease has seen all that were written before, so of speakers
+   * that start at the same time at most one takes itself for the only one.
+   */
+  #registered(): boolean {
+    const { kube, clock, random, log } = this.#ports
+    const { node, namespace } = this.#options
+    this.#registration ??= new SpeakerRegistration(
+      { kube, clock, random, log, node, namespace },
+      this.#ownLinks,
+    )
+    return this.#informers.leases.items.has(this.#ownLease)
   }
 
   /** Invalid configuration keeps the last good one running (V-1). */
   #parse(): void {
     const { pools, advertisements, nodes, namespaces } = this.#informers
     const { metrics, log } = this.#ports
+    const speakers = this.#candidates()
     const parsed = parseConfig({
       pools: [...pools.items.values()],
       l2Advertisements: [...advertisements.items.values()],
-      nodes: [...nodes.items.values()],
+      nodes: [...nodes.items.values()].filter(({ name }) => speakers.has(name)),
       namespaces: [...namespaces.items.values()],
     })
     const invalid = 'problems' in parsed
     metrics.set('metallb_k8s_client_config_stale_bool', {}, invalid ? 1 : 0)
     this.#ports.onConfig?.('problems' in parsed ? parsed.problems : [])
+    metrics.add(UPDATES, {}, 1)
     if (invalid) {
+      metrics.add(UPDATE_ERRORS, {}, 1)
       const news = JSON.stringify(parsed.problems) !== JSON.stringify(this.#problems)
       this.#problems = parsed.problems
       if (news) for (const problem of parsed.problems) log.error('config-invalid', { ...problem })
@@ -373,6 +509,13 @@ export class Speaker {
     metrics.set('metallb_k8s_client_config_loaded_bool', {}, 1)
   }
 
+  /** Nodes with a speaker: those that are registered, and those that are heard though somebody deleted their Lease. */
+  #candidates(): ReadonlySet<string> {
+    const names = new Set(this.#speakers().map(({ node }) => node))
+    for (const [name, level] of this.#levels) if (isPresent(level)) names.add(name)
+    return names
+  }
+
   /** Addresses that this node announces and that no pool of the configuration holds: dropping them would be a gap (R-9). */
   #leftOut(config: Config): Ip[] {
     const pools = new PoolIndex(config)
@@ -380,18 +523,32 @@ export class Speaker {
   }
 
   #onReport(report: ReflexReport): void {
-    const { log } = this.#ports
+    const reports = this.#reports
     switch (report.type) {
       case 'owned':
         for (const change of report.changes) this.#onOwned(change)
         this.#statusPass.request()
         break
-      case 'peer': {
-        const { node, from, to, silentMs } = report
-        this.#peers.set(node, to)
-        log.info('peer-changed', { node, from, to, silentMs: Math.round(silentMs) })
+      case 'node':
+        this.#onLevel(report.node, report.to)
+        reports.node(report)
         break
-      }
+      case 'standing':
+        this.#standing = report
+        reports.standing(report, this.#owned.size)
+        break
+      case 'lost':
+        reports.lost(report)
+        break
+      case 'conflict':
+        reports.conflict(report)
+        break
+      case 'takeover-waits':
+        reports.takeoverWaits(report)
+        break
+      case 'adapted':
+        reports.adapted(report)
+        break
       case 'drained':
         this.#drained?.()
         break
@@ -404,24 +561,42 @@ export class Speaker {
     }
   }
 
-  #onOwned({ ip, services, owned, interfaces, atWallMs, because }: OwnedChange): void {
-    const { node } = this.#options
-    const { events, metrics, log } = this.#ports
+  #onCounters(report: ReflexReport & { type: 'counters' }): void {
+    this.#membership = report.membership
+    this.#latenessMs = report.counters.worstLatenessMs
+    for (const { ip, requests, replies, announcements } of report.counters.addresses) {
+      // Counted before the reflex thread heard that it is a candidate no longer.
+      if (!this.#table.has(ip)) continue
+      const values = [requests, replies, announcements]
+      for (const [i, name] of ADDRESS_COUNTERS.entries()) {
+        this.#ports.metrics.set(name, { ip }, values[i] ?? 0)
+      }
+    }
+    this.#reports.counters(report)
+  }
+
+  #onLevel(node: string, level: Level): void {
+    const registered = this.#registeredPeers.has(node)
+    if (registered || isPresent(level)) this.#levels.set(node, level)
+    else this.#levels.delete(node)
+    this.#reports.levels(this.#levels.values())
+    if (registered) return
+    // Without a Lease it is a candidate for as long as it is heard.
+    this.#nodesDirty = true
+    this.#touchAll()
+  }
+
+  #onOwned(change: OwnedChange): void {
+    const { ip, services, owned } = change
+    const { metrics } = this.#ports
     const before = this.#owned.get(ip) ?? []
     if (owned) this.#owned.set(ip, services)
     else {
       this.#owned.delete(ip)
       if (this.#configHeld) this.#touchAll()
     }
-    const at = new Date(atWallMs).toISOString()
-    const why = explainCause(because)
-    log.info(owned ? 'address-announced' : 'address-released', { ip, services, at, because: why })
-    if (because.type === 'peer') {
-      this.#moves.unshift({ ip, services, owned, at, because: why })
-      this.#moves.length = Math.min(this.#moves.length, MOVES_MAX)
-    }
     for (const key of new Set([...before, ...services])) {
-      const labels = { service: key, protocol: 'layer2', node, ip }
+      const labels = announcedLabels(key, this.#options.node, ip)
       this.#statuses.touch(key)
       if (owned && services.includes(key)) {
         metrics.set('metallb_speaker_announced', labels, 1)
@@ -434,39 +609,12 @@ export class Speaker {
         if (ips?.delete(ip) === true && ips.size === 0) this.#ownedOf.delete(key)
       }
     }
-    if (!owned) return
-    for (const key of services) {
-      if (before.includes(key)) continue
-      const service = this.#informers.services.items.get(key)
-      // One Event for a Service, not one for each of its addresses.
-      if (service === undefined || service.statusIps[0] !== ip) continue
-      const { namespace, name, uid } = service
-      const about = { apiVersion: 'v1', kind: 'Service', namespace, name, uid }
-      if (interfaces.length > 0) {
-        events.emit(about, 'Normal', 'nodeAssigned', `announcing from node "${node}" with protocol "layer2"`)
-        continue
-      }
-      const wanted = this.#table.get(key)?.claim?.interfaces ?? 'all'
-      const missing = wanted === 'all' ? 'no interface that may announce' : `none of ${wanted.join(', ')}`
-      events.emit(about, 'Warning', 'announceFailed', `node "${node}" has ${missing} up with a carrier`)
-    }
+    this.#reports.owned(change, before)
   }
 
-  #onCounters({ counters }: ReflexReport & { type: 'counters' }): void {
-    const { metrics } = this.#ports
-    for (const { ip, requests, replies, announcements } of counters.addresses) {
-      // Counted before the reflex thread heard that it is a candidate no longer.
-      if (!this.#table.has(ip)) continue
-      const values = [requests, replies, announcements]
-      for (const [i, name] of ADDRESS_COUNTERS.entries()) metrics.set(name, { ip }, values[i] ?? 0)
-    }
-    for (const [reason, count] of Object.entries(counters.dropped)) {
-      metrics.set('lodestone_reflex_dropped_total', { reason }, count)
-    }
-    metrics.set('lodestone_reflex_frames_lost_total', {}, counters.framesLost)
-    metrics.set('lodestone_heartbeats_sent_total', {}, counters.heartbeatsSent)
-    metrics.set('lodestone_heartbeats_received_total', {}, counters.heartbeatsReceived)
-    metrics.set('lodestone_reflex_worst_lateness_seconds', {}, counters.worstLatenessMs / 1000)
+  #aboutService(key: string): AboutService | undefined {
+    const facts = this.#informers.services.items.get(key)
+    return facts && { facts, interfaces: this.#table.get(key)?.claim?.interfaces ?? 'all' }
   }
 
   #count(): void {
@@ -507,25 +655,13 @@ export class Speaker {
 }
 
 /** What the election reads from a Node beside the labels that advertisements select by. */
-function electoral(node: NodeFacts): unknown {
-  return [node.networkUnavailable, Object.hasOwn(node.labels, EXCLUDE_LABEL)]
+function electoral(node: NodeFacts, withHealth: boolean): unknown {
+  const { networkUnavailable, labels } = node
+  return [networkUnavailable, Object.hasOwn(labels, EXCLUDE_LABEL), withHealth && demotion(node)]
 }
 
-/** For people. */
-function explainCause(because: Because): string {
-  switch (because.type) {
-    case 'plan':
-      return 'the plan says so'
-    case 'interfaces':
-      return 'an interface changed'
-    case 'drain':
-      return 'this speaker stops'
-    case 'peer':
-      break
-  }
-  const { node, status, silentMs } = because
-  const what = { presumed: 'is waited for', alive: 'is back', dead: 'is silent', left: 'leaves' }[status]
-  return `node ${node} ${what}, last heard ${Math.round(silentMs)} ms before`
+function isPresent(level: Level): boolean {
+  return level === 'up' || level === 'probation'
 }
 
 /** What parseConfig reads of a resource: its status changes with every allocation, and means nothing here. */

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander'
+import { type Ip, parseIp } from '../addr/ip.ts'
 import type { LogLevel } from '../ports/log.ts'
 
 /** Parsers and options that several commands share. Defaults come from MetalLB's variables where it has them (metallb.md 1.6, 1.7). */
@@ -13,18 +14,25 @@ export function integer(min: number, max: number): (text: string) => number {
   }
 }
 
-/** Milliseconds of a duration such as `90s`, `15m` or `2160h`. */
-export function duration(minMs: number): (text: string) => number {
+/** Milliseconds of a duration such as `20ms`, `90s`, `15m`, `2160h` or `0`. */
+export function duration(minMs: number, maxMs = Number.POSITIVE_INFINITY): (text: string) => number {
   return text => {
-    const [, digits = '', unit = ''] = /^(\d{1,9})([smh])$/.exec(text) ?? []
-    const value = Number(digits) * ({ s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? Number.NaN)
-    if (!(value >= minMs)) {
+    const [, digits = '', unit = ''] = /^(\d{1,9})(ms|s|m|h)$/.exec(text === '0' ? '0s' : text) ?? []
+    const value = Number(digits) * ({ ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? Number.NaN)
+    if (!(value >= minMs && value <= maxMs)) {
+      const most = maxMs === Number.POSITIVE_INFINITY ? '' : ` and at most ${maxMs / 1000}s`
       throw new InvalidArgumentError(
-        `A duration such as 90s, 15m or 2160h is needed, at least ${minMs / 1000}s.`,
+        `A duration such as 20ms, 90s, 15m or 2160h is needed, at least ${minMs / 1000}s${most}.`,
       )
     }
     return value
   }
+}
+
+export function address(text: string): Ip {
+  const ip = parseIp(text)
+  if (ip === undefined) throw new InvalidArgumentError('An IP address is needed.')
+  return ip
 }
 
 /** For options that are true when they are given without a value, as Go programs have them. */

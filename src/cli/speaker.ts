@@ -1,14 +1,19 @@
 import { Command, Option } from 'commander'
+import type { Ip } from '../addr/ip.ts'
 import type { LogLevel } from '../ports/log.ts'
 import {
+  address,
+  duration,
   healthPortOption,
   integer,
   kubeconfigOption,
   lbClassOption,
   logLevelOption,
   namespaceOption,
+  nodeHealthOption,
   secretNameOption,
   stopSignal,
+  subnetElectionOption,
 } from './flags.ts'
 
 type Options = {
@@ -18,10 +23,15 @@ type Options = {
   readonly namespace: string
   readonly lbClass?: string
   readonly ignoreExcludeLb: boolean
+  readonly nodeHealth: 'prefer' | 'ignore'
+  readonly subnetElection: boolean
   readonly mlSecretName: string
   readonly mlBindport: number
-  readonly heartbeatIntervalMs: number
+  readonly heartbeatInterval: number
   readonly heartbeatMisses: number
+  readonly returnAfter: number
+  readonly announceInterval: number
+  readonly witness?: Ip
   readonly drainMs: number
   readonly healthProbePort: number
   readonly logLevel: LogLevel
@@ -45,6 +55,8 @@ export function speakerCommand(): Command {
         'announce also from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers',
       ).default(false),
     )
+    .addOption(nodeHealthOption().default('prefer'))
+    .addOption(subnetElectionOption().default(true))
     .addOption(secretNameOption())
     .addOption(
       new Option('--ml-bindport <port>', 'UDP port of the heartbeats between speakers')
@@ -53,14 +65,39 @@ export function speakerCommand(): Command {
         .default(7946),
     )
     .addOption(
-      new Option('--heartbeat-interval-ms <ms>', 'how often each speaker tells the others that it is alive')
-        .argParser(integer(10, 10_000))
-        .default(50),
+      new Option(
+        '--heartbeat-interval <duration>',
+        'how often each speaker tells the others that it is alive',
+      )
+        .argParser(duration(10, 10_000))
+        .default(20, '20ms'),
     )
     .addOption(
-      new Option('--heartbeat-misses <count>', 'how many intervals of silence mean that a speaker is gone')
+      new Option(
+        '--heartbeat-misses <count>',
+        'how many intervals of silence mean that a speaker is gone, more where the network makes them uneven',
+      )
         .argParser(integer(2, 100))
-        .default(5),
+        .default(4),
+    )
+    .addOption(
+      new Option(
+        '--return-after <duration>',
+        'how long a node that comes back proves itself before it takes its addresses again; 0: at once, as MetalLB',
+      )
+        .argParser(duration(0))
+        .default(10_000, '10s'),
+    )
+    .addOption(
+      new Option('--announce-interval <duration>', 'announce owned addresses anew this often; 0: never')
+        .argParser(duration(0))
+        .default(0, '0'),
+    )
+    .addOption(
+      new Option(
+        '--witness <ip>',
+        'who shows one of two nodes that it is not cut off (default: the gateway towards the other node)',
+      ).argParser(address),
     )
     .addOption(
       new Option(
@@ -72,13 +109,13 @@ export function speakerCommand(): Command {
     )
     .addOption(healthPortOption())
     .addOption(logLevelOption())
-    .action(async (options: Options) => {
-      const { runSpeakerProcess } = await import('../app/speaker-process.ts')
-      await runSpeakerProcess(
-        { ...options, kubeconfig: options.kubeconfig, podName: options.podName, lbClass: options.lbClass },
-        stopSignal(),
-      )
-      // Whatever is still open (idle connections, a slow close) must not keep an orderly stop waiting.
-      process.exit(0)
-    })
+    .action(
+      async ({ kubeconfig, podName, lbClass, witness, nodeHealth, subnetElection, ...options }: Options) => {
+        const { runSpeakerProcess } = await import('../app/speaker-process.ts')
+        const rules = { nodeHealth: nodeHealth === 'prefer', subnets: subnetElection }
+        await runSpeakerProcess({ ...options, kubeconfig, podName, lbClass, witness, rules }, stopSignal())
+        // Whatever is still open (idle connections, a slow close) must not keep an orderly stop waiting.
+        process.exit(0)
+      },
+    )
 }

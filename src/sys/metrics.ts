@@ -1,31 +1,39 @@
-import { Counter, Gauge, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { MetricLabels, Metrics } from '../ports/metrics.ts'
 
 export type MetricDefinition = {
   readonly name: string
   readonly help: string
-  readonly type: 'gauge' | 'counter'
   readonly labels: readonly string[]
-}
+} & (
+  | { readonly type: 'gauge' | 'counter' }
+  /** Upper bounds, ascending. */
+  | { readonly type: 'histogram'; readonly buckets: readonly number[] }
+)
 
 /** Metrics in a registry of their own; `text` is what Prometheus scrapes. */
 export class PrometheusMetrics implements Metrics {
   readonly #registry = new Registry()
-  readonly #metrics = new Map<string, Gauge | Counter>()
+  readonly #metrics = new Map<string, Gauge | Counter | Histogram>()
   /** Last value of counters that are kept elsewhere: prom-client only adds. */
   readonly #counted = new Map<string, number>()
 
   constructor(definitions: readonly MetricDefinition[]) {
-    for (const { name, help, type, labels } of definitions) {
+    for (const definition of definitions) {
+      const { name, help, labels } = definition
       const options = { name, help, labelNames: [...labels], registers: [this.#registry] }
-      const metric = type === 'gauge' ? new Gauge(options) : new Counter(options)
+      if (definition.type === 'histogram') {
+        this.#metrics.set(name, new Histogram({ ...options, buckets: [...definition.buckets] }))
+        continue
+      }
+      const metric = definition.type === 'gauge' ? new Gauge(options) : new Counter(options)
       if (labels.length === 0) metric.inc(0)
       this.#metrics.set(name, metric)
     }
   }
 
   set(name: string, labels: MetricLabels, value: number): void {
-    const metric = this.#metric(name)
+    const metric = this.#number(name)
     if (metric instanceof Gauge) {
       metric.set(labels, value)
       return
@@ -37,7 +45,13 @@ export class PrometheusMetrics implements Metrics {
   }
 
   add(name: string, labels: MetricLabels, delta: number): void {
-    this.#metric(name).inc(labels, delta)
+    this.#number(name).inc(labels, delta)
+  }
+
+  observe(name: string, labels: MetricLabels, value: number): void {
+    const metric = this.#metric(name)
+    if (!(metric instanceof Histogram)) throw new Error(`metric ${name} is no histogram`)
+    metric.observe(labels, value)
   }
 
   remove(name: string, labels: MetricLabels): void {
@@ -50,7 +64,13 @@ export class PrometheusMetrics implements Metrics {
     return this.#registry.metrics()
   }
 
-  #metric(name: string): Gauge | Counter {
+  #number(name: string): Gauge | Counter {
+    const metric = this.#metric(name)
+    if (metric instanceof Histogram) throw new Error(`metric ${name} is a histogram`)
+    return metric
+  }
+
+  #metric(name: string): Gauge | Counter | Histogram {
     const metric = this.#metrics.get(name)
     if (metric === undefined) throw new Error(`metric ${name} is not declared`)
     return metric
