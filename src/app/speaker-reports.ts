@@ -272,12 +272,12 @@ export function explainCause(because: Because): string {
       return `node ${because.node} claimed it`
     case 'seen':
       return `${because.mac} announced it`
-    case 'node': {
-      const what = { up: 'is back', probation: 'is back, on probation', down: 'is silent', left: 'leaves' }
-      const silent = because.silentMs === null ? '' : `, last heard ${Math.round(because.silentMs)} ms before`
-      return `node ${because.node} ${what[because.level]}${silent}`
-    }
+    case 'node':
+      break
   }
+  const { node, level, silentMs } = because
+  const what = { up: 'is back', probation: 'is back, on probation', down: 'is silent', left: 'leaves' }[level]
+  return `node ${node} ${what}${silentMs === null ? '' : `, last heard ${Math.round(silentMs)} ms before`}`
 }
 
 /** By address and Service: what `metallb_speaker_announced` counts. */
