@@ -186,7 +186,7 @@ function dropUnlisted(m: Membership, now: Ms): boolean {
 
 function stays(m: Membership, peer: Peer, now: Ms): boolean {
   if (peer.level === 'left') return peer.member
-  if (peer.heardAt !== undefined && now - peer.heardAt < UNLISTED_FOR_MS) return true
+  if ((peer.member || peer.heardAt !== undefined) && now - peer.silentSince < UNLISTED_FOR_MS) return true
   return peer.level !== 'down' && now < m.quorateUntil
 }
 
@@ -426,6 +426,7 @@ function onHeartbeat(
   ) {
     const slot = heardCounter % peer.sentAt.length
     if (now >= peer.freshUntil) m.dirty = true
+    if (peer.provenCounter > 0 && heardCounter >= peer.provenCounter) peer.knowsProven = true
     acknowledged(peer, peer.sentAt[slot] ?? 0, peer.reliance[slot] ?? 0, beat.granting, beat.promiseMs)
   }
   if (beat.kind === 'leaving') peer.leftAt = now

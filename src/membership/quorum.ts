@@ -44,7 +44,13 @@ export function chooseAgain(m: Membership, now: Ms): void {
   const chosen = chooseVoters([self, ...names], votersMax(m.options))
   const before = m.voters[0]
   if (before === undefined || !sameNames(before.names, chosen)) {
-    const next: Voters = { names: chosen, majority: majorityOf(chosen.length), until: FOREVER }
+    const next: Voters = {
+      names: chosen,
+      majority: majorityOf(chosen.length),
+      until: FOREVER,
+      self: chosen.includes(self),
+      peers: [],
+    }
     // One who leaves has said that it votes for nobody any more; every other change is learned by one node after the other.
     const left = before?.names.filter(name => !chosen.includes(name)) ?? []
     const only = chosen.every(name => before?.names.includes(name))
@@ -53,7 +59,10 @@ export function chooseAgain(m: Membership, now: Ms): void {
     m.voters = before === undefined || leave ? [next, ...m.voters.slice(1)] : [next, ...m.voters]
     m.voters.length = Math.min(m.voters.length, 8)
   }
-  const voter = m.voters.some(({ names }) => names.includes(self))
+  for (const voters of m.voters) {
+    voters.peers = voters.names.map(name => m.peers.get(name)).filter(peer => peer !== undefined)
+  }
+  const voter = m.voters.some(each => each.self)
   if (!voter) m.votingFrom = undefined
   // A run before this one may have promised what this one does not know of.
   else m.votingFrom ??= now + longestPatience(m)
@@ -151,8 +160,8 @@ const NO_VOTES = new Uint8Array()
 
 /** A pair of voters, one of them silent: the gateway, or anybody else on the wire, stands in for it. */
 function witnessFor(m: Membership, voters: Voters, now: Ms): Peer | undefined {
-  if (voters.names.length !== PAIR || !voters.names.includes(m.options.self)) return undefined
-  const other = m.peers.get(voters.names.find(name => name !== m.options.self) ?? '')
+  if (voters.names.length !== PAIR || !voters.self) return undefined
+  const other = voters.peers[0]
   if (other === undefined || m.listeningSince === undefined) return undefined
   return now - other.silentSince >= patienceWith(m, other) / 4 ? other : undefined
 }
@@ -175,8 +184,8 @@ export function onWitness(m: Membership, sentAt: Ms, now: Ms): void {
 /** When a witness is to be asked next; Infinity when none is needed. */
 export function askDue(m: Membership, now: Ms): Ms {
   for (const voters of m.voters) {
-    if (voters.names.length !== PAIR || !voters.names.includes(m.options.self)) continue
-    const other = m.peers.get(voters.names.find(name => name !== m.options.self) ?? '')
+    if (voters.names.length !== PAIR || !voters.self) continue
+    const [other] = voters.peers
     if (other === undefined || m.listeningSince === undefined) continue
     const from = other.silentSince + patienceWith(m, other) / 4
     return now < from ? from : Math.max(from, m.nextAskAt)
@@ -224,14 +233,11 @@ function supportNow(m: Membership, now: Ms): void {
       support.length = 0
       fresh.length = 0
       const silent = witnessFor(m, voters, now)
-      for (const name of voters.names) {
-        if (name === m.options.self) {
-          support.push(FOREVER)
-          fresh.push(FOREVER)
-          continue
-        }
-        const peer = m.peers.get(name)
-        if (peer === undefined) continue
+      if (voters.self) {
+        support.push(FOREVER)
+        fresh.push(FOREVER)
+      }
+      for (const peer of voters.peers) {
         const witness = silent === peer ? witnessUntil(m, now) : NEVER
         // One who leaves votes nobody down any more, so its last word stands until the voters do without it.
         const frozen = hasLeft(peer) && peer.granting ? FOREVER : NEVER
@@ -253,10 +259,20 @@ export function evaluate(m: Membership, now: Ms, effects: Effect[]): void {
   // Without a majority that answers nothing can be concluded about anybody, and we may not own either.
   supportNow(m, now)
   if (now < m.quorateUntil) {
-    for (const peer of m.peers.values()) m.provenUntil = Math.min(m.provenUntil, judge(m, peer, now, effects))
+    const content = nobodyAccuses(m)
+    for (const peer of m.peers.values()) {
+      if (content && peer.level === 'up' && peer.vote === 'up' && !hasLeft(peer)) {
+        suspect(m, peer, false, now, effects)
+      } else m.provenUntil = Math.min(m.provenUntil, judge(m, peer, now, effects))
+    }
   }
   m.entitledUntil = Math.min(m.entitledUntil, m.provenUntil)
   entitle(m, now, effects)
+}
+
+/** The usual case: all voters vote, and hold everybody for up. */
+function nobodyAccuses(m: Membership): boolean {
+  return m.voters.every(({ peers }) => peers.every(({ voting, votesRead }) => voting && votesRead.size === 0))
 }
 
 /** The level of one node by the votes, and until when they hold it for down (Infinity when it does not matter). */
@@ -272,10 +288,12 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
   for (const voters of m.voters) {
     const against: Ms[] = []
     let downs = 0
-    for (const name of voters.names) {
+    // Index -1 is ourselves.
+    for (let i = voters.self ? -1 : 0; i < voters.peers.length; i++) {
+      const voter = voters.peers[i]
       let vote: Vote
       let holdsUntil: Ms
-      if (name === m.options.self) {
+      if (voter === undefined) {
         vote = isVoting(m, now) ? peer.vote : 'unknown'
         holdsUntil = FOREVER
         // The witness stands in for the other of a pair, and that is whom this is about.
@@ -287,8 +305,6 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
           }
         }
       } else {
-        const voter = m.peers.get(name)
-        if (voter === undefined) continue
         holdsUntil = hasLeft(voter) ? FOREVER : voter.freshUntil
         if (now >= holdsUntil) continue
         if (voter === peer) vote = peer.standing && peer.round > peer.votedRound ? 'up' : 'probation'
@@ -370,9 +386,12 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
     // A breath without entitlement is no interruption: nobody is voted down within it.
     if (lapsed && !(now - m.lapsedAt < basePatience(m))) m.entitledSince = now
     answerFlags(m, lapsed, now, effects)
-    if (!m.standing && (m.peers.size === 0 || now - m.entitledSince >= m.options.returnAfterMs)) {
-      m.standing = true
+    if (!m.proven && (m.peers.size === 0 || now - m.entitledSince >= m.options.returnAfterMs)) {
+      m.proven = true
       m.broadcastOwed = true
+    }
+    if (m.proven && !m.standing && provenKnown(m, now)) {
+      m.standing = true
       effects.push({ type: 'standing', standing: true, at: now })
     }
   } else if (m.entitled) m.lapsedAt = now
@@ -381,6 +400,22 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
   m.entitled = entitled
   m.alone = isAlone
   effects.push({ type: 'entitlement', entitled, alone: isAlone, at: now })
+}
+
+/**
+ * Who becomes first takes from one who is second now. That one is entitled, so it hears a voter that has heard us; were we to
+ * act before, we might be cut off already.
+ */
+function provenKnown(m: Membership, now: Ms): boolean {
+  if (m.peers.size === 0) return true
+  return m.voters.every(voters => {
+    const silent = witnessFor(m, voters, now)
+    let known = voters.self ? 1 : 0
+    for (const peer of voters.peers) {
+      if (peer.knowsProven || hasLeft(peer) || (peer === silent && now < witnessUntil(m, now))) known++
+    }
+    return known >= voters.majority
+  })
 }
 
 const ALONE_AFTER_MS = 3000
@@ -402,9 +437,7 @@ function answerFlags(m: Membership, lapsed: boolean, now: Ms, effects: Effect[])
   if (voters === undefined) return
   let flags = 0
   let unheard = 0
-  for (const name of voters.names) {
-    const peer = m.peers.get(name)
-    if (peer === undefined) continue
+  for (const peer of voters.peers) {
     if (peer.votedUs === m.round) flags++
     else if (now >= peer.freshUntil) unheard++
   }
@@ -416,6 +449,11 @@ function answerFlags(m: Membership, lapsed: boolean, now: Ms, effects: Effect[])
   if (!taken) return
   effects.push({ type: 'lost', at: now })
   m.entitledSince = now
+  m.proven = false
+  for (const peer of m.peers.values()) {
+    peer.provenCounter = 0
+    peer.knowsProven = false
+  }
   if (!m.standing) return
   m.standing = false
   effects.push({ type: 'standing', standing: false, at: now })
@@ -432,7 +470,7 @@ export function nextCheck(m: Membership, now: Ms): Ms {
   consider(aloneAt(m))
   consider(m.witnessUntil)
   consider(askDue(m, now))
-  if (m.entitled && !m.standing) consider(m.entitledSince + m.options.returnAfterMs)
+  if (m.entitled && !m.proven) consider(m.entitledSince + m.options.returnAfterMs)
   if (m.votingFrom !== undefined) consider(m.votingFrom)
   for (const voters of m.voters) consider(voters.until)
   for (const peer of m.peers.values()) {

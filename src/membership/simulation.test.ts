@@ -22,7 +22,8 @@ function majority(s: Simulation): SimulatedNode[] {
   const names = s.nodes.find(node => node.running && node.m.voters.length > 0)?.m.voters[0]?.names ?? []
   const voters = s.nodes.filter(node => names.includes(node.name))
   const settled = voters.filter(
-    node => node.running && !node.frozen && node.carrier && !node.m.leaving && s.now - node.startedAt > START_MS,
+    node =>
+      node.running && !node.frozen && node.carrier && !node.m.leaving && s.now - node.startedAt > START_MS,
   )
   let best: SimulatedNode[] = []
   for (let set = 0; set < 1 << settled.length; set++) {

@@ -264,7 +264,9 @@ export class Simulation {
   /** Two voters that are cut from each other and not from the gateway: only the wire can tell them. */
   #undecidable(a: SimulatedNode, b: SimulatedNode): boolean {
     const pair = (node: SimulatedNode) => node.m.voters.some(({ names }) => names.length === 2)
-    return pair(a) && pair(b) && (this.cut[a.index]?.[b.index] === true || this.cut[b.index]?.[a.index] === true)
+    return (
+      pair(a) && pair(b) && (this.cut[a.index]?.[b.index] === true || this.cut[b.index]?.[a.index] === true)
+    )
   }
 
   #overlap(a: SimulatedNode, b: SimulatedNode, address: number, since: Ms, until: Ms): void {
@@ -304,6 +306,14 @@ export class Simulation {
           this.#ownsUntil(node, address, this.now) > this.now,
       )
       .map(node => node.name)
+  }
+
+  /** Everybody is up and owns what ranks it first. */
+  isHome(): boolean {
+    return (
+      this.nodes.every(node => node.m.standing) &&
+      this.lastOwnedAt.every((_, address) => this.owners(address).join() === this.nodes[address]?.name)
+    )
   }
 
   local(node: SimulatedNode, now = this.now): Ms {
@@ -362,6 +372,7 @@ export class Simulation {
     if (frozen || !node.running) return
     const inbox = node.inbox
     node.inbox = []
+    this.tell(node, { type: 'link', usable: node.carrier, now: 0 })
     const timerFirst = this.random.next() < 0.5
     if (timerFirst) this.#tick(node)
     for (const payload of inbox) this.tell(node, { type: 'datagram', payload, now: 0 })

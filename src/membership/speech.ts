@@ -29,6 +29,7 @@ export function speak(m: Membership, peer: Peer, now: Ms, effects: Effect[]): vo
   if (granting && peer.heardAt !== undefined) {
     peer.promisedUntil = Math.max(peer.promisedUntil, peer.heardAt + promiseMs)
   }
+  if (m.proven && peer.provenCounter === 0) peer.provenCounter = peer.counterOut + 1
   send(m, peer, now, promiseMs, effects, counter => ({
     kind: m.leaving ? 'leaving' : 'alive',
     sender: m.options.self,
@@ -38,7 +39,7 @@ export function speak(m: Membership, peer: Peer, now: Ms, effects: Effect[]): vo
     heardEpoch: peer.epoch,
     heardCounter: peer.counter,
     round: m.round,
-    standing: m.standing,
+    standing: m.proven,
     quorate: now < m.quorateUntil,
     granting,
     voting,

@@ -192,6 +192,9 @@ export type Peer = {
   counterOut: number
   readonly sentAt: Float64Array
   readonly reliance: Float64Array
+  /** The first message that told it that we have proven stable, 0 for none; and whether it heard that. */
+  provenCounter: number
+  knowsProven: boolean
   /** Terms that it still has to be told. */
   readonly claims: Map<Ip, { readonly term: number; repeats: number }>
 }
@@ -200,7 +203,14 @@ export type Peer = {
 export type Remembered = Pick<Peer, 'epoch' | 'counter' | 'leftEpoch'>
 
 /** Those who vote. After a change the ones before have to agree as well for a while: not everybody hears of it at once. */
-export type Voters = { readonly names: readonly string[]; readonly majority: number; until: Ms }
+export type Voters = {
+  readonly names: readonly string[]
+  readonly majority: number
+  until: Ms
+  /** Whether we are one, and the others that are registered. */
+  readonly self: boolean
+  peers: readonly Peer[]
+}
 
 /** How messages become datagrams. `decode` throws a DecodeError, 'bad-checksum' for another key. */
 export type Codec = {
@@ -215,6 +225,9 @@ export type Membership = {
   epoch: number
   /** Ours, as told: see Heartbeat. */
   round: number
+  /** We have proven stable, and say so. */
+  proven: boolean
+  /** A majority of the voters has heard that, so all who are entitled know it: we act on it. */
   standing: boolean
   intervalMs: Ms
   readonly peers: Map<string, Peer>
@@ -272,6 +285,7 @@ export function createMembership(
     codec,
     epoch: options.epoch,
     round: 1,
+    proven: false,
     standing: false,
     intervalMs: options.intervalMs,
     peers: new Map(),
@@ -355,12 +369,16 @@ export function createPeer(
     counterOut: 0,
     sentAt: new Float64Array(SENT_RING).fill(Number.NEGATIVE_INFINITY),
     reliance: new Float64Array(SENT_RING),
+    provenCounter: 0,
+    knowsProven: false,
     claims: new Map(),
   }
 }
 
 /** Its acknowledgements so far are worth nothing. */
 export function forgetSent(peer: Peer): void {
+  peer.provenCounter = 0
+  peer.knowsProven = false
   peer.sentAt.fill(Number.NEGATIVE_INFINITY)
   peer.granting = false
   peer.grantUntil = Number.NEGATIVE_INFINITY
