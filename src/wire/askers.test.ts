@@ -22,8 +22,8 @@ test('one asker of each family, byte for byte', () => {
   assert.deepEqual(
     decodeAskers(Buffer.concat([four[0] ?? [], six[0] ?? []].map(body => Buffer.from(body)))),
     [
-      { address: '192.0.2.80', askers: [{ ip: '192.0.2.9', mac: MAC }] },
-      { address: '2001:db8::80', askers: [{ ip: 'fe80::9', mac: MAC }] },
+      { address: '192.0.2.80', askers: [{ ip: '192.0.2.9', mac: MAC }], astray: false },
+      { address: '2001:db8::80', askers: [{ ip: 'fe80::9', mac: MAC }], astray: false },
     ],
   )
 })
@@ -46,21 +46,21 @@ test('what is told is what is heard, in bodies that fit into one packet', () => 
     ),
   )
   fc.assert(
-    fc.property(tellings, ({ address, askers }) => {
-      const bodies = encodeAskers(address, askers)
+    fc.property(tellings, fc.boolean(), ({ address, askers }, astray) => {
+      const bodies = encodeAskers(address, askers, astray)
       for (const body of bodies) assert(body.length <= ASKERS_BODY_MAX)
       const heard = bodies.flatMap(body => decodeAskers(body))
       assert.deepEqual(
         heard.flatMap(each => each.askers),
         askers,
       )
-      for (const each of heard) assert.equal(each.address, address)
+      for (const each of heard) assert.deepEqual([each.address, each.astray], [address, astray])
     }),
   )
 })
 
 test('any bytes: a value or a DecodeError', () => {
-  const family = fc.constantFrom(4, 6, 4, 6, 0)
+  const family = fc.constantFrom(4, 6, 0x84, 0x86, 0)
   const body = fc
     .tuple(family, fc.uint8Array({ maxLength: 80 }))
     .map(([first, rest]) => Uint8Array.of(first, ...rest))
