@@ -52,7 +52,7 @@ export { createMembership } from './state.ts'
 const OLD_KEY_FOR_MS = 600_000
 const REMEMBERED_MAX = 1000
 /** Changes that all should hear at once are gathered for this share of the interval. */
-const BROADCAST_SHARE = 0.1
+const BROADCAST_SHARE = 0.025
 /** Of the heartbeats of a peer that needs us although we do not need it: how many may be lost. */
 const WANTED_INTERVALS = 20
 
@@ -97,7 +97,8 @@ export function step(m: Membership, event: Event): Effect[] {
   if (m.dirty) {
     tellVotes(m, now)
     evaluate(m, now, effects)
-    m.checkAt = nextCheck(m, now)
+    // What is overdue already stays so until the tick.
+    m.checkAt = Math.min(m.checkAt, nextCheck(m, now))
   }
   if (m.broadcastOwed && now >= broadcastDue(m)) speakToAll(m, now, effects)
   return effects
@@ -186,7 +187,7 @@ function dropUnlisted(m: Membership, now: Ms): boolean {
 
 function stays(m: Membership, peer: Peer, now: Ms): boolean {
   if (peer.level === 'left') return peer.member
-  if ((peer.member || peer.heardAt !== undefined) && now - peer.silentSince < UNLISTED_FOR_MS) return true
+  if ((peer.member || peer.heardAt !== undefined) && now < peer.silentSince + UNLISTED_FOR_MS) return true
   return peer.level !== 'down' && now < m.quorateUntil
 }
 

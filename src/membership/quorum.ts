@@ -118,12 +118,12 @@ function wantedVote(m: Membership, peer: Peer, now: Ms): Vote {
   // While we cannot hear, or just began to, silence says nothing.
   if (m.listeningSince === undefined) return peer.vote
   const patience = patienceWith(m, peer)
-  const silent = now - peer.silentSince >= patience
+  const silent = now >= peer.silentSince + patience
   if (peer.heardAt === undefined) return silent || peer.vote === 'down' ? 'down' : 'unknown'
   if (now >= peer.promisedUntil) {
     if (silent) return 'down'
     // It speaks to us, but has no majority: were we to wait for its silence, nobody could take its place.
-    if (peer.cutOffSince !== undefined && now - peer.cutOffSince >= patience) return 'down'
+    if (peer.cutOffSince !== undefined && now >= peer.cutOffSince + patience) return 'down'
   }
   // Voted down and silent since: nothing has changed.
   if (peer.vote === 'down' && peer.silentSince !== peer.heardAt) return 'down'
@@ -134,7 +134,7 @@ function wantedVote(m: Membership, peer: Peer, now: Ms): Vote {
 export function grants(m: Membership, peer: Peer, now: Ms): boolean {
   if (!isVoting(m, now) || !m.linkUsable || peer.heardAt === undefined) return false
   if (peer.vote !== 'up' && peer.vote !== 'probation') return false
-  if (peer.cutOffSince !== undefined && now - peer.cutOffSince >= patienceWith(m, peer) / 2) return false
+  if (peer.cutOffSince !== undefined && now >= peer.cutOffSince + patienceWith(m, peer) / 2) return false
   return now >= peer.grantFrom
 }
 
@@ -163,7 +163,7 @@ function witnessFor(m: Membership, voters: Voters, now: Ms): Peer | undefined {
   if (voters.names.length !== PAIR || !voters.self) return undefined
   const other = voters.peers[0]
   if (other === undefined || m.listeningSince === undefined) return undefined
-  return now - other.silentSince >= patienceWith(m, other) / 4 ? other : undefined
+  return now >= other.silentSince + patienceWith(m, other) / 4 ? other : undefined
 }
 
 export function onWitness(m: Membership, sentAt: Ms, now: Ms): void {
@@ -371,7 +371,7 @@ function suspect(m: Membership, peer: Peer, accused: boolean, now: Ms, effects: 
     m.listeningSince !== undefined &&
     peer.heardAt !== undefined &&
     talks(peer, now) &&
-    now - peer.silentSince > patienceWith(m, peer) / 2
+    now >= peer.silentSince + patienceWith(m, peer) / 2
   const suspected = counts && (silent || accused)
   if (suspected === (peer.suspectedAt !== undefined)) return
   peer.suspectedAt = suspected ? now : undefined
@@ -386,7 +386,7 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
     // A breath without entitlement is no interruption: nobody is voted down within it.
     if (lapsed && !(now - m.lapsedAt < basePatience(m))) m.entitledSince = now
     answerFlags(m, lapsed, now, effects)
-    if (!m.proven && (m.peers.size === 0 || now - m.entitledSince >= m.options.returnAfterMs)) {
+    if (!m.proven && (m.peers.size === 0 || now >= m.entitledSince + m.options.returnAfterMs)) {
       m.proven = true
       m.broadcastOwed = true
     }
@@ -396,6 +396,9 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
     }
   } else if (m.entitled) m.lapsedAt = now
   const isAlone = aloneAt(m) <= now
+  if (isAlone && !m.alone) {
+    for (const peer of m.peers.values()) if (peer.level !== 'left') change(peer, 'down', now, effects)
+  }
   if (entitled === m.entitled && isAlone === m.alone) return
   m.entitled = entitled
   m.alone = isAlone
