@@ -17,7 +17,10 @@ export type ReflexThreadData = {
   readonly self: string
   readonly epoch: number
   readonly intervalMs: number
-  readonly deadAfterMs: number
+  readonly misses: number
+  readonly returnAfterMs: number
+  readonly announceIntervalMs: number
+  readonly witness: Ip | undefined
   readonly heartbeatPort: number
   /** Sources of regular expressions. */
   readonly excludedInterfaces: readonly string[]

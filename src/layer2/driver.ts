@@ -1,13 +1,19 @@
-import { type Ip, isIpv6, solicitedNodeGroup } from '../addr/ip.ts'
+import { type Ip, isIpv4, isIpv6, solicitedNodeGroup } from '../addr/ip.ts'
+import { prefixContains, prefixOf } from '../addr/prefix.ts'
 import * as membership from '../membership/machine.ts'
+import { membershipView } from '../membership/view.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
-import type { Links } from '../ports/links.ts'
+import type { Gateway, Link, Links } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { MulticastGroups } from '../ports/multicast.ts'
 import type { PacketSocket, PacketSockets } from '../ports/packet-socket.ts'
+import { hear, questionFrame } from './frames.ts'
 import * as layer2 from './machine.ts'
 import { announcingNics, canHearPeers } from './nics.ts'
-import type { Because, OwnedChange, ReflexCommand, ReflexReport } from './reflex.ts'
+import { OwnershipReports } from './ownership-reports.ts'
+import type { ReflexCommand, ReflexReport } from './reflex.ts'
+import { SpeakerMacs } from './speaker-macs.ts'
+import { Witness } from './witness.ts'
 
 export type ReflexPorts = {
   readonly clock: Clock
@@ -20,10 +26,18 @@ export type ReflexPorts = {
   readonly report: (report: ReflexReport) => void
 }
 
-export type ReflexOptions = membership.MembershipOptions & { readonly excludedInterfaces: readonly RegExp[] }
+export type ReflexOptions = membership.MembershipOptions & {
+  readonly excludedInterfaces: readonly RegExp[]
+  /** Owned addresses are announced anew at this interval; 0, or absent: only when something changed. */
+  readonly announceIntervalMs?: Ms
+  /** Who tells one of two speakers that it is not cut off; absent: the gateway. */
+  readonly witness?: Ip | undefined
+}
 
 /** An interface whose sockets could not be opened is tried again after this time. */
 const REOPEN_AFTER_MS = 1000
+/** Routes are looked up so often, and a gateway that has not answered yet is asked. */
+const GATEWAY_EVERY_MS = 30_000
 
 /**
  * Runs the membership and the layer-2 machine over the ports: frames, heartbeats, interface changes and deadlines in;
@@ -31,10 +45,15 @@ const REOPEN_AFTER_MS = 1000
  */
 export class Reflex {
   readonly #ports: ReflexPorts
-  readonly #excluded: readonly RegExp[]
+  readonly #options: ReflexOptions
   readonly #membership: membership.Membership
-  readonly #layer2 = layer2.createLayer2()
+  readonly #layer2: layer2.Layer2
+  readonly #reports: OwnershipReports
+  readonly #macs = new SpeakerMacs()
+  readonly #witness = new Witness()
   readonly #sockets = new Map<string, PacketSocket>()
+  /** Of one step, by socket: they are sent together. */
+  readonly #announcements = new Map<PacketSocket, Uint8Array[]>()
   /** By interface and address, the way to leave the address's group. */
   readonly #groups = new Map<number, Map<Ip, () => void>>()
   readonly #addressCounters = new Map<Ip, { requests: number; replies: number; announcements: number }>()
@@ -42,11 +61,15 @@ export class Reflex {
   #heartbeatsSent = 0
   #heartbeatsReceived = 0
   #framesLostBefore = 0
+  #questionsAsked = 0
+  #takeoversDelayed = 0
   #worstLatenessMs: Ms = 0
   #self: Ip | undefined
+  /** The registered speakers but this one. */
+  #peers: ReadonlyMap<string, Ip> = new Map()
   #cancelTimer: () => void = () => {}
-  /** Without an address, so without heartbeats. */
-  #unreachable: ReadonlySet<string> = new Set()
+  #armedFor: Ms = Number.POSITIVE_INFINITY
+  #cancelGateway: () => void = () => {}
   /** Addresses whose counters changed since the last report. */
   readonly #counted = new Set<Ip>()
   #cancelReopen: (() => void) | undefined
@@ -54,10 +77,16 @@ export class Reflex {
 
   constructor(options: ReflexOptions, ports: ReflexPorts) {
     this.#ports = ports
-    this.#excluded = options.excludedInterfaces
+    this.#options = options
     this.#membership = membership.createMembership(options)
+    this.#layer2 = layer2.createLayer2({
+      self: options.self,
+      announceIntervalMs: options.announceIntervalMs ?? 0,
+    })
+    this.#reports = new OwnershipReports(ports.clock)
     ports.links.onChange(() => this.#linksChanged())
     this.#linksChanged()
+    this.#watchGateway()
   }
 
   command(command: ReflexCommand): void {
@@ -65,16 +94,13 @@ export class Reflex {
     const now = this.#ports.clock.now()
     switch (command.type) {
       case 'peers':
-        this.#self = command.self
-        this.#tellUnreachable(new Set(command.unreachable), now)
-        this.#runMembership({ type: 'peers', peers: command.peers, now })
-        this.#tellLink(now)
+        this.#setPeers(command, now)
         break
       case 'key':
         this.#runMembership({ type: 'key', key: command.key, now })
         break
       case 'plan':
-        this.#runLayer2({ type: 'plan', set: command.set, remove: command.remove, now }, { type: 'plan' })
+        this.#runLayer2({ ...command, now })
         for (const ip of command.remove) {
           this.#addressCounters.delete(ip)
           this.#counted.delete(ip)
@@ -82,7 +108,7 @@ export class Reflex {
         break
       case 'drain':
         this.#runMembership({ type: 'leave', now })
-        this.#runLayer2({ type: 'drain', patienceMs: command.patienceMs, now }, { type: 'drain' })
+        this.#runLayer2({ type: 'drain', patienceMs: command.patienceMs, now })
         break
       case 'count':
         this.#reportCounters()
@@ -94,80 +120,183 @@ export class Reflex {
   datagram(payload: Uint8Array): void {
     if (this.#closed) return
     this.#heartbeatsReceived++
-    const effects = this.#runMembership({ type: 'datagram', payload, now: this.#ports.clock.now() })
-    // What is only heard, or dropped, makes nothing due earlier than it was.
-    if (effects.some(effect => effect.type !== 'dropped')) this.#arm()
+    this.#runMembership({ type: 'datagram', payload, now: this.#ports.clock.now() })
+    this.#armIfSooner()
   }
 
   close(): void {
     this.#closed = true
     this.#cancelTimer()
+    this.#cancelGateway()
     this.#cancelReopen?.()
     for (const socket of this.#sockets.values()) socket.close()
     for (const interfaceIndex of this.#groups.keys()) this.#leaveAll(interfaceIndex)
     this.#sockets.clear()
   }
 
+  /** Most of what is heard makes nothing due earlier than it was; a tick that comes too early does nothing. */
+  #armIfSooner(): void {
+    if (this.#nextDeadline() < this.#armedFor) this.#arm()
+  }
+
+  #nextDeadline(): Ms {
+    return Math.min(membership.nextDeadline(this.#membership), layer2.nextDeadline(this.#layer2))
+  }
+
   #arm(): void {
     this.#cancelTimer()
-    const due = Math.min(membership.nextDeadline(this.#membership), layer2.nextDeadline(this.#layer2))
+    const due = this.#nextDeadline()
+    this.#armedFor = due
     if (due === Number.POSITIVE_INFINITY) return
     const { clock } = this.#ports
     this.#cancelTimer = clock.after(due - clock.now(), () => {
       const now = clock.now()
       this.#worstLatenessMs = Math.max(this.#worstLatenessMs, now - due)
       this.#runMembership({ type: 'tick', now })
-      this.#runLayer2({ type: 'tick', now }, { type: 'drain' })
+      this.#runLayer2({ type: 'tick', now })
       this.#arm()
     })
   }
 
-  #runMembership(event: membership.Event): readonly membership.Effect[] {
-    const effects = membership.step(this.#membership, event)
-    for (const effect of effects) {
+  #setPeers({ peers, self }: ReflexCommand & { type: 'peers' }, now: Ms): void {
+    this.#self = self
+    const others = peers.filter(({ name }) => name !== this.#options.self)
+    const before = this.#peers
+    this.#peers = new Map(others.map(({ name, ip }) => [name, ip]))
+    this.#macs.set(others)
+    this.#tellMacs(now)
+    this.#runMembership({ type: 'peers', peers: others.map(({ name, ip }) => ({ name, ip })), now })
+    // Levels change with an effect; this is where they begin.
+    for (const node of new Set([...before.keys(), ...this.#peers.keys()])) {
+      this.#runLayer2({ type: 'node', node, level: membership.levelOf(this.#membership, node), now })
+    }
+    this.#tellLink(now)
+    this.#findGateway()
+  }
+
+  #tellMacs(now: Ms): void {
+    this.#runLayer2({ type: 'macs', of: new Map(this.#macs.of), complete: this.#macs.complete, now })
+  }
+
+  #runMembership(event: membership.Event): void {
+    const { log, report } = this.#ports
+    const { now } = event
+    for (const effect of membership.step(this.#membership, event)) {
       switch (effect.type) {
         case 'send':
           this.#heartbeatsSent++
           this.#ports.sendHeartbeat(effect.payload, effect.to)
           break
-        case 'peer-changed': {
-          const silentMs = effect.at - effect.lastHeardAt
-          const down = effect.to === 'dead' || effect.to === 'left'
-          this.#runLayer2(
-            { type: 'peer', node: effect.node, down, now: effect.at },
-            { type: 'peer', node: effect.node, status: effect.to, silentMs },
-          )
-          this.#ports.report({ type: 'peer', node: effect.node, from: effect.from, to: effect.to, silentMs })
+        case 'node': {
+          const { node, from, to, lastHeardAt } = effect
+          this.#reports.nodeChanged(effect)
+          this.#runLayer2({ type: 'node', node, level: to, now })
+          const silentMs = lastHeardAt === undefined ? null : effect.at - lastHeardAt
+          report({ type: 'node', node, from, to, silentMs })
           break
         }
+        case 'suspect':
+          this.#suspect(effect.node, now)
+          break
+        case 'unsuspect':
+          this.#runLayer2({ type: 'unsuspect', node: effect.node, now })
+          break
+        case 'lost':
+          log.warn('voted-down-while-away', { effect: 'others own what this node owned' })
+          this.#runLayer2({ type: 'lost', now })
+          report({ type: 'lost', atWallMs: this.#ports.clock.wallNow() })
+          break
+        case 'standing':
+        case 'entitlement':
+          this.#standingChanged(effect, now)
+          break
         case 'was-away':
-          this.#ports.log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
-          if (effect.missed) this.#runLayer2({ type: 'back', now: effect.at }, { type: 'plan' })
+          log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
+          break
+        case 'adapted': {
+          const { node, patienceMs, jitterMs } = effect
+          log.info('patience-adapted', { peer: node, patienceMs, jitterMs })
+          report({ type: 'adapted', node, patienceMs, jitterMs })
+          break
+        }
+        case 'ask-witness':
+          this.#askWitness(now)
+          break
+        case 'claimed':
+          this.#runLayer2({ type: 'claimed', node: effect.node, claims: effect.claims, now })
           break
         case 'dropped':
           this.#countDrop(`heartbeat-${effect.why}`)
           break
       }
     }
-    return effects
   }
 
-  #runLayer2(event: layer2.Event, because: Because): void {
-    const changes: OwnedChange[] = []
-    for (const effect of layer2.step(this.#layer2, event)) {
+  #standingChanged(effect: membership.Effect & { type: 'standing' | 'entitlement' }, now: Ms): void {
+    if (effect.type === 'entitlement' && effect.alone) {
+      this.#ports.log.warn('alone', {
+        effect: 'no other speaker was heard: addresses are answered for when nobody else does',
+        see: 'a firewall on the heartbeat port, a key that differs, or really no other node',
+      })
+    }
+    this.#runLayer2({ type: 'tick', now })
+    const { entitled, probation, alone } = membership.standing(this.#membership, now)
+    this.#ports.report({ type: 'standing', entitled, standing: !probation, alone })
+  }
+
+  /** Asks the wire for what the node would lose, and for the node itself: its kernel answers though its speaker is dead. */
+  #suspect(node: string, now: Ms): void {
+    const view = membershipView(this.#membership, now).peers.find(peer => peer.node === node)
+    this.#runLayer2({ type: 'suspect', node, patienceMs: view?.patienceMs ?? this.#options.intervalMs, now })
+    const ip = this.#peers.get(node)
+    const link = this.#ownLink()
+    if (ip !== undefined && link !== undefined) this.#ask(link.index, ip)
+  }
+
+  #runLayer2(event: layer2.Event): void {
+    const standing = membership.standing(this.#membership, event.now)
+    const { log, report } = this.#ports
+    for (const effect of layer2.step(this.#layer2, event, standing)) {
       switch (effect.type) {
         case 'send':
           this.#send(effect)
           break
+        case 'ask':
+          this.#ask(effect.interfaceIndex, effect.ip)
+          break
         case 'request':
           this.#counters(effect.ip).requests++
           break
-        case 'owned': {
-          const { ip, services, owned } = effect
-          const interfaces = owned ? layer2.interfacesOf(this.#layer2, ip) : []
-          changes.push({ ip, services, owned, interfaces, atWallMs: this.#ports.clock.wallNow(), because })
+        case 'owned':
+          this.#reports.owned(effect, effect.owned ? layer2.interfacesOf(this.#layer2, effect.ip) : [])
+          break
+        case 'claim': {
+          const { claims, to } = effect
+          // Sent with what the membership sends next anyway, or at once: it decides.
+          this.#runMembership({ type: 'claims', claims, ...(to === undefined ? {} : { to }), now: event.now })
           break
         }
+        case 'conflict': {
+          const { ip, mac, services, action } = effect
+          const interfaceName = this.#ports.links.current().get(effect.interfaceIndex)?.name ?? ''
+          log.warn('address-conflict', { ip, mac, interface: interfaceName, action })
+          const atWallMs = this.#ports.clock.wallNow()
+          report({ type: 'conflict', ip, services, mac, interfaceName, action, atWallMs })
+          break
+        }
+        case 'takeover-waits':
+          this.#takeoversDelayed++
+          log.warn('takeover-waits', { for: effect.node, times: effect.times, why: 'it answers on the wire' })
+          report({ type: 'takeover-waits', node: effect.node, times: effect.times })
+          break
+        case 'suspended':
+          if (effect.suspended && effect.owned > 0) {
+            log.warn('not-entitled', {
+              owned: effect.owned,
+              effect: 'answers for nothing until a majority hears us',
+            })
+          }
+          break
         case 'join':
           this.#join(effect.interfaceIndex, effect.ip)
           break
@@ -175,22 +304,101 @@ export class Reflex {
           this.#leave(effect.interfaceIndex, effect.ip)
           break
         case 'drained':
-          this.#ports.report({ type: 'drained' })
+          this.#flush()
+          report({ type: 'drained' })
           break
         case 'dropped':
           this.#countDrop(`frame-${effect.why}`)
           break
       }
     }
-    if (changes.length > 0) this.#ports.report({ type: 'owned', changes })
+    this.#flush()
   }
 
   #send(effect: layer2.Effect & { type: 'send' }): void {
-    const protocol = isIpv6(effect.ip) ? 'nd' : 'arp'
-    if (this.#sockets.get(`${effect.interfaceIndex} ${protocol}`)?.send(effect.frame) !== true) return
-    const counters = this.#counters(effect.ip)
-    if (effect.kind === 'reply') counters.replies++
-    else counters.announcements++
+    const { ip, kind, frame, interfaceIndex } = effect
+    if (kind === 'announcement') this.#reports.announced(ip)
+    const socket = this.#socket(interfaceIndex, ip)
+    if (socket === undefined) return
+    if (kind === 'reply') {
+      if (socket.send(frame)) this.#counters(ip).replies++
+      return
+    }
+    this.#counters(ip).announcements++
+    const frames = this.#announcements.get(socket)
+    if (frames === undefined) this.#announcements.set(socket, [frame])
+    else frames.push(frame)
+  }
+
+  /** The announcements of a step go out before anybody is told of it. */
+  #flush(): void {
+    if (this.#announcements.size > 0) {
+      const all = [...this.#announcements]
+      this.#announcements.clear()
+      for (const [socket, frames] of all) socket.sendBatch(frames)
+    }
+    const changes = this.#reports.take()
+    if (changes.length > 0) this.#ports.report({ type: 'owned', changes })
+  }
+
+  #socket(interfaceIndex: number, ip: Ip): PacketSocket | undefined {
+    return this.#sockets.get(`${interfaceIndex} ${isIpv6(ip) ? 'nd' : 'arp'}`)
+  }
+
+  /** Who has this address? Asked as any host asks, with an address of our own in its subnet. */
+  #ask(interfaceIndex: number, target: Ip): void {
+    const link = this.#ports.links.current().get(interfaceIndex)
+    if (link?.mac === undefined) return
+    const own = link.addresses.filter(({ tentative, ip }) => !tentative && !this.#layer2.vips.has(ip))
+    const near = own.filter(({ ip, prefixLength }) => prefixContains(prefixOf(ip, prefixLength), target))
+    const sources = [...near, ...own].map(({ ip }) => ip)
+    const from = { mac: link.mac, ipv4: sources.find(isIpv4), ipv6: sources.find(isIpv6) }
+    const frame = questionFrame(from, target)
+    if (frame !== undefined && this.#socket(interfaceIndex, target)?.send(frame) === true)
+      this.#questionsAsked++
+  }
+
+  /** The interface towards the other speakers. */
+  #ownLink(): Link | undefined {
+    for (const link of this.#ports.links.current().values()) {
+      if (link.addresses.some(({ ip }) => ip === this.#self)) return link
+    }
+    return undefined
+  }
+
+  #askWitness(now: Ms): void {
+    const answer = this.#witness.need(now)
+    const { gateway } = this.#witness
+    if (gateway !== undefined) this.#ask(gateway.interfaceIndex, gateway.ip)
+    const link = this.#ownLink()
+    if (link !== undefined) for (const ip of this.#witness.others) this.#ask(link.index, ip)
+    if (answer === 'nobody') this.#runMembership({ type: 'witness', sentAt: now, now })
+  }
+
+  #watchGateway(): void {
+    this.#cancelGateway = this.#ports.clock.after(GATEWAY_EVERY_MS, () => {
+      this.#findGateway()
+      this.#watchGateway()
+    })
+  }
+
+  /** Where there are two speakers, learns ahead of time whether there is a gateway that answers. */
+  #findGateway(): void {
+    if (this.#peers.size !== 1) return
+    const found = this.#gatewayOf(this.#ownLink())
+    this.#witness.setGateway(found)
+    if (found === undefined || this.#witness.answers) return
+    this.#witness.asked(this.#ports.clock.now())
+    this.#ask(found.interfaceIndex, found.ip)
+  }
+
+  #gatewayOf(link: Link | undefined): Gateway | undefined {
+    if (link === undefined) return undefined
+    const { witness } = this.#options
+    if (witness !== undefined) return { interfaceIndex: link.index, ip: witness }
+    const found = this.#ports.links.gateways().filter(each => each.interfaceIndex === link.index)
+    const isIpv4Self = this.#self !== undefined && isIpv4(this.#self)
+    return found.find(({ ip }) => isIpv4(ip) === isIpv4Self) ?? found[0]
   }
 
   #linksChanged(): void {
@@ -198,27 +406,16 @@ export class Reflex {
     const links = [...this.#ports.links.current().values()]
     const now = this.#ports.clock.now()
     this.#tellLink(now)
-    const nics = announcingNics(links, this.#excluded)
+    const nics = announcingNics(links, this.#options.excludedInterfaces)
     this.#openSockets(nics)
-    this.#runLayer2({ type: 'nics', nics, now }, { type: 'interfaces' })
+    this.#runLayer2({ type: 'nics', nics, now })
+    this.#findGateway()
     this.#arm()
   }
 
   #tellLink(now: Ms): void {
     const usable = canHearPeers(this.#ports.links.current().values(), this.#self)
     this.#runMembership({ type: 'link', usable, now })
-  }
-
-  /** A node that nobody can reach answers for nothing; once it has an address, its heartbeats count. */
-  #tellUnreachable(unreachable: ReadonlySet<string>, now: Ms): void {
-    for (const node of unreachable) {
-      if (this.#unreachable.has(node)) continue
-      this.#runLayer2(
-        { type: 'peer', node, down: true, now },
-        { type: 'peer', node, status: 'dead', silentMs: 0 },
-      )
-    }
-    this.#unreachable = unreachable
   }
 
   /** One ARP and one NDP socket for each interface that needs it; those of interfaces that went away are closed. */
@@ -262,15 +459,30 @@ export class Reflex {
     this.#cancelReopen ??= this.#ports.clock.after(REOPEN_AFTER_MS, () => {
       this.#cancelReopen = undefined
       if (!this.#closed)
-        this.#openSockets(announcingNics(this.#ports.links.current().values(), this.#excluded))
+        this.#openSockets(
+          announcingNics(this.#ports.links.current().values(), this.#options.excludedInterfaces),
+        )
     })
   }
 
   #frame(interfaceIndex: number, frame: Uint8Array): void {
-    const before = layer2.nextDeadline(this.#layer2)
-    this.#runLayer2({ type: 'frame', interfaceIndex, frame, now: this.#ports.clock.now() }, { type: 'drain' })
-    // A claim that must be answered to; most frames change nothing.
-    if (layer2.nextDeadline(this.#layer2) < before) this.#arm()
+    const now = this.#ports.clock.now()
+    if (frame[13] === 0x06 && this.#macs.learn(frame)) this.#tellMacs(now)
+    this.#runLayer2({ type: 'frame', interfaceIndex, frame, now })
+    if (this.#witness.curious(now)) this.#testify(frame, now)
+    this.#armIfSooner()
+  }
+
+  #testify(frame: Uint8Array, now: Ms): void {
+    const heard = hear(frame)
+    if (heard.type !== 'question' && heard.type !== 'answer') return
+    const { ip, mac } = heard.type === 'question' ? heard.asker : heard
+    if (mac === undefined) return
+    const ours = [...this.#layer2.nics.values()].some(nic => nic.mac === mac)
+    const stranger = !ours && this.#macs.complete && !this.#macs.of.has(mac)
+    const since = this.#witness.heard(ip, stranger, now)
+    if (since === undefined) return
+    this.#runMembership({ type: 'witness', sentAt: since, now })
   }
 
   /** Several addresses may share one solicited-node group; the port counts them. */
@@ -325,7 +537,11 @@ export class Reflex {
         heartbeatsReceived: this.#heartbeatsReceived,
         framesLost,
         worstLatenessMs: this.#worstLatenessMs,
+        questionsAsked: this.#questionsAsked,
+        takeoversDelayed: this.#takeoversDelayed,
+        askers: this.#layer2.askers.size,
       },
+      membership: membershipView(this.#membership, this.#ports.clock.now()),
     })
     this.#worstLatenessMs = 0
     this.#counted.clear()

@@ -4,10 +4,21 @@ import { countSteps } from '../../test/steps.ts'
 import { type Ip, isIpv4, parseIp } from '../addr/ip.ts'
 import { type Mac, parseMac } from '../addr/mac.ts'
 import { arpRequest, encodeArpFrame, gratuitousReply } from '../wire/arp.ts'
-import { createLayer2, type Event, type Layer2, nextDeadline, step, type Vip } from './machine.ts'
+import {
+  createLayer2,
+  type Effect,
+  type Event,
+  type Layer2,
+  nextDeadline,
+  step as stepAs,
+  type Vip,
+} from './machine.ts'
 
 const VIP = ipv4('10.9.0.1')
 const STRANGER = { mac: mac('00:00:5e:00:53:02'), ip: ipv4('192.0.2.99') }
+
+const STANDING = { entitledUntil: Number.POSITIVE_INFINITY, probation: false, alone: false }
+const step = (m: Layer2, event: Event): Effect[] => stepAs(m, event, STANDING)
 
 function ipv4(text: string) {
   const ip = parseIp(text)
@@ -22,14 +33,17 @@ function mac(text: string): Mac {
 }
 
 function vip(ip: Ip, ahead: readonly string[] = []): Vip {
-  return { ip, claims: [{ service: `default/${ip}`, ahead, truncated: false, interfaces: 'all' }] }
+  const rest = { behind: [], truncated: false, interfaces: 'all', mode: 'single' } as const
+  return { ip, claims: [{ service: `default/${ip}`, ahead, ...rest }] }
 }
 
 /** In the midst of the announcements of so many addresses, and of one more that another node goes before. */
 function machine(addresses: number): Layer2 {
-  const m = createLayer2()
+  const m = createLayer2({ self: 'node1', announceIntervalMs: 0 })
   const nic = { index: 2, name: 'eth0', mac: mac('00:00:5e:00:53:01'), arp: true, linkLocal: undefined }
   step(m, { type: 'nics', nics: [nic], now: 0 })
+  step(m, { type: 'macs', of: new Map(), complete: true, now: 0 })
+  for (const node of ['node2', 'node3']) step(m, { type: 'node', node, level: 'up', now: 0 })
   const set = Array.from({ length: addresses }, (_, i) => vip(ipv4(`10.1.${i >> 8}.${i & 255}`)))
   step(m, { type: 'plan', set: [...set, vip(VIP, ['node2'])], remove: [], now: 0 })
   while (nextDeadline(m) <= 0) step(m, { type: 'tick', now: 0 })
@@ -40,8 +54,11 @@ function machine(addresses: number): Layer2 {
 const frame = (bytes: Uint8Array): Event => ({ type: 'frame', interfaceIndex: 2, frame: bytes, now: 500 })
 const EVENTS: readonly (readonly [string, Event])[] = [
   ['a tick before anything is due', { type: 'tick', now: 500 }],
-  ['the node before this one is lost', { type: 'peer', node: 'node2', down: true, now: 500 }],
-  ['a node that goes before this one nowhere is lost', { type: 'peer', node: 'node3', down: true, now: 500 }],
+  ['the node before this one is lost', { type: 'node', node: 'node2', level: 'down', now: 500 }],
+  [
+    'a node that goes before this one nowhere is lost',
+    { type: 'node', node: 'node3', level: 'down', now: 500 },
+  ],
   ['a new address', { type: 'plan', set: [vip(ipv4('10.9.0.2'))], remove: [], now: 500 }],
   ['an address less', { type: 'plan', set: [], remove: [ipv4('10.1.0.7')], now: 500 }],
   ['a question', frame(encodeArpFrame(arpRequest(STRANGER, ipv4('10.1.0.7'))))],
@@ -65,7 +82,7 @@ for (const [name, event] of EVENTS) {
 }
 
 test('ten thousand addresses are announced in turns, each in five rounds, and then there is peace', () => {
-  const m = createLayer2()
+  const m = createLayer2({ self: 'node1', announceIntervalMs: 0 })
   const nic = { index: 2, name: 'eth0', mac: mac('00:00:5e:00:53:01'), arp: true, linkLocal: undefined }
   step(m, { type: 'nics', nics: [nic], now: 0 })
   const set = Array.from({ length: 10_000 }, (_, i) => vip(ipv4(`10.1.${i >> 8}.${i & 255}`)))

@@ -1,213 +1,215 @@
-import { type Ip, type Ipv6, isIpv4 } from '../addr/ip.ts'
+import type { Ip } from '../addr/ip.ts'
 import { isMulticastMac, type Mac, ZERO_MAC } from '../addr/mac.ts'
+import type { AddressTerm, Level } from '../membership/machine.ts'
 import type { Ms } from '../ports/clock.ts'
-import { type Due, DueQueue } from './due-queue.ts'
-import { announcementFrames, answerFrame, type Heard, hear } from './frames.ts'
+import { answerFrame, type Heard, hear } from './frames.ts'
+import {
+  act,
+  answeredWhileAsking,
+  ask,
+  beginStep,
+  claim,
+  createVip,
+  type Drop,
+  decide,
+  type Effect,
+  endStep,
+  forget,
+  handOver,
+  joinGroup,
+  type Layer2,
+  leaveGroup,
+  link,
+  type Nic,
+  owns,
+  permits,
+  rankOf,
+  release,
+  round,
+  roundBy,
+  servicesOf,
+  setClaimer,
+  startRounds,
+  stopRounds,
+  unlink,
+  type Vip,
+  type VipState,
+  yieldTo,
+} from './ownership.ts'
+import { ranksBefore, whoPrecedes } from './precedence.ts'
+import { ASKED_MAX, createSuspicion, putOff } from './suspicion.ts'
+
+export type { Claim, Effect, Layer2, Nic, Vip } from './ownership.ts'
+export { createLayer2, interfacesOf } from './ownership.ts'
 
 /**
  * Answers ARP and NDP for the addresses that this node owns, and announces them when it takes them over.
  *
- * The main thread plans (who are the candidates, in which order); this machine only knows, for each address, who goes
- * ahead of this node. It owns an address when all of those are down, so a takeover needs neither the API server nor
- * the main thread. Rules L-20 to L-26 of MetalLB's layer-2 mode.
+ * The main thread plans (who are the candidates, in which order); this machine only knows, for each address, who goes ahead of
+ * this node and who comes after it. It owns an address when it is entitled and nobody precedes it, so a takeover needs neither
+ * the API server nor the main thread. Rules L-20 to L-27 of MetalLB's layer-2 mode.
  */
-export type Vip = {
-  readonly ip: Ip
-  /** One per Service that holds the address; this node owns the address if it owns any of them (L-26). */
-  readonly claims: readonly Claim[]
-}
-
-export type Claim = {
-  /** `namespace/name` */
-  readonly service: string
-  /** The candidates that go before this node, in the order of the election. Empty: this node is the first. */
-  readonly ahead: readonly string[]
-  /** The candidates that come after this node, best first, at most `BEHIND_MAX`: they count while this one is on probation. */
-  readonly behind: readonly string[]
-  /** More go before than are listed: this node takes over only by a new plan. */
-  readonly truncated: boolean
-  /** Names of the interfaces to answer and announce on (L-21). */
-  readonly interfaces: 'all' | readonly string[]
-  /** `sharded`: every candidate answers its own share of those who ask. */
-  readonly mode: 'single' | 'sharded'
-  /** Of the candidates, for `sharded`; those that are not named have weight 1. */
-  readonly weights?: Readonly<Record<string, number>>
-}
-
-/** An interface with a carrier that may carry announcements. */
-export type Nic = {
-  readonly index: number
-  readonly name: string
-  readonly mac: Mac
-  readonly arp: boolean
-  /** Source of neighbour advertisements; undefined: no NDP on this interface (L-20). */
-  readonly linkLocal: Ipv6 | undefined
-}
-
 export type Event =
-  | { readonly type: 'plan'; readonly set: readonly Vip[]; readonly remove: readonly Ip[]; readonly now: Ms }
+  | {
+      readonly type: 'plan'
+      readonly set: readonly Vip[]
+      readonly remove: readonly Ip[]
+      /** Those of `remove` that other nodes announce from now on: given up when they do. */
+      readonly handOver?: readonly Ip[]
+      readonly now: Ms
+    }
   | { readonly type: 'nics'; readonly nics: readonly Nic[]; readonly now: Ms }
-  | { readonly type: 'peer'; readonly node: string; readonly down: boolean; readonly now: Ms }
+  /** The MACs of the other speakers. `complete`: whatever else is heard is no speaker. */
+  | {
+      readonly type: 'macs'
+      readonly of: ReadonlyMap<Mac, string>
+      readonly complete: boolean
+      readonly now: Ms
+    }
+  | { readonly type: 'node'; readonly node: string; readonly level: Level; readonly now: Ms }
+  /** `patienceMs`: what a takeover waits when the wire says that the node still answers. */
+  | { readonly type: 'suspect'; readonly node: string; readonly patienceMs: Ms; readonly now: Ms }
+  | { readonly type: 'unsuspect'; readonly node: string; readonly now: Ms }
+  | {
+      readonly type: 'claimed'
+      readonly node: string
+      readonly claims: readonly AddressTerm[]
+      readonly now: Ms
+    }
   | { readonly type: 'frame'; readonly interfaceIndex: number; readonly frame: Uint8Array; readonly now: Ms }
   | { readonly type: 'tick'; readonly now: Ms }
-  /** This node was away so long that others took over: says anew which addresses are its own. */
-  | { readonly type: 'back'; readonly now: Ms }
+  /** This node was voted down while it was away: others own what it owned. */
+  | { readonly type: 'lost'; readonly now: Ms }
   /** Gives everything up: keeps answering until the next owner has announced itself, or for `patienceMs`. */
   | { readonly type: 'drain'; readonly patienceMs: Ms; readonly now: Ms }
 
-export type Drop =
-  | 'undecodable'
-  | 'not-a-question'
-  | 'not-our-address'
-  | 'not-on-this-interface'
-  | 'not-to-us'
-  | 'duplicate-address-probe'
-  /** The asker claims a group's MAC or none: a reply to it would reach everybody, or nobody. */
-  | 'asker-not-unicast'
+/** What the membership says of this node at the time of the event. */
+export type Standing = {
+  /** Nothing is answered from then on. */
+  readonly entitledUntil: Ms
+  readonly probation: boolean
+  readonly alone: boolean
+}
 
-export type Effect =
-  | {
-      readonly type: 'send'
-      readonly interfaceIndex: number
-      readonly frame: Uint8Array
-      readonly ip: Ip
-      readonly kind: 'reply' | 'announcement'
-    }
-  | { readonly type: 'request'; readonly ip: Ip }
-  | {
-      readonly type: 'owned'
-      readonly ip: Ip
-      /** Those by which this node owns the address, or did until now. Told anew when they change. */
-      readonly services: readonly string[]
-      readonly owned: boolean
-      readonly at: Ms
-    }
-  | { readonly type: 'join' | 'leave'; readonly interfaceIndex: number; readonly ip: Ipv6 }
-  | { readonly type: 'drained'; readonly at: Ms }
-  | { readonly type: 'dropped'; readonly why: Drop }
+/** After others took over: until their claims have come. */
+const LOST_HOLD_MS = 500
+/** RFC 5227 section 2.4 (c), DEFEND_INTERVAL: an address is defended by no more than one announcement in this time. */
+const DEFEND_EVERY_MS = 10_000
+/** Two speakers announce one address: what their terms decide takes no longer, then the one that stays says so. */
+const CONTEST_MS = 200
 
-/** L-24: rounds at once and then every 1.1 s while less than 5 s have passed. */
-const ROUND_EVERY_MS = 1100
-const ROUNDS_FOR_MS = 5000
 /**
- * Addresses announced in one step. A node that takes over ten thousand must not stop sending heartbeats meanwhile: the
- * others follow in steps of their own, which are due at once.
+ * Deterministic: the same machine, event and standing give the same machine and effects. The machine is changed in place. What is
+ * due before the event, a node that is no longer entitled above all, comes before it.
  */
-const ROUNDS_PER_STEP = 256
-
-type VipState = {
-  vip: Vip
-  /** The claims by which this node owns the address; none: it does not. */
-  won: readonly Claim[]
-  /** No round after this. */
-  roundsUntil: Ms
-  /** The next round; undefined: none is to come. */
-  next: Round | undefined
+export function step(m: Layer2, event: Event, standing: Standing): Effect[] {
+  beginStep(m)
+  onStanding(m, standing, event.now)
+  perform(m, event)
+  return endStep(m, event.now)
 }
 
-type Round = Due & { readonly state: VipState }
-
-export type Layer2 = {
-  readonly vips: Map<Ip, VipState>
-  /** Rounds to come, all equally long after the one before, so in order. */
-  readonly rounds: DueQueue<Round>
-  /** Rounds for which a step had no room left: due at once, before the others. */
-  readonly overdue: DueQueue<Round>
-  readonly down: Set<string>
-  /** By node, the addresses for which its state counts: it goes ahead of this node in one of their claims. */
-  readonly behind: Map<string, Set<Ip>>
-  /** When rounds began for all owned addresses at once, because a peer came back. */
-  announcedAllAt: Ms | undefined
-  readonly nics: Map<number, Nic>
-  draining: { readonly until: Ms; readonly left: Set<Ip>; done: boolean } | undefined
-  /** Rounds that the present step may still send. */
-  budget: number
-}
-
-export function createLayer2(): Layer2 {
-  return {
-    vips: new Map(),
-    rounds: new DueQueue(),
-    overdue: new DueQueue(),
-    down: new Set(),
-    behind: new Map(),
-    announcedAllAt: undefined,
-    nics: new Map(),
-    draining: undefined,
-    budget: 0,
-  }
-}
-
-/** Deterministic: the same machine and event give the same machine and effects. The machine is changed in place. */
-export function step(m: Layer2, event: Event): Effect[] {
-  m.budget = ROUNDS_PER_STEP
-  const effects = perform(m, event)
-  if (m.draining !== undefined && !m.draining.done && m.draining.left.size === 0) {
-    m.draining.done = true
-    effects.push({ type: 'drained', at: event.now })
-  }
-  return effects
-}
-
-function perform(m: Layer2, event: Event): Effect[] {
+function perform(m: Layer2, event: Event): void {
+  const { now } = event
   switch (event.type) {
     case 'plan':
-      return onPlan(m, event.set, event.remove, event.now)
+      return onPlan(m, event)
     case 'nics':
-      return onNics(m, event.nics, event.now)
-    case 'peer':
-      return onPeer(m, event.node, event.down, event.now)
+      return onNics(m, event.nics, now)
+    case 'macs':
+      m.macs = event
+      return
+    case 'node':
+      return onNode(m, event.node, event.level, now)
+    case 'suspect':
+      return onSuspect(m, event.node, event.patienceMs)
+    case 'unsuspect':
+      // One that is down already is decided: only its level changes that.
+      if (m.suspicions.get(event.node)?.downAt === undefined) m.suspicions.delete(event.node)
+      return
+    case 'claimed':
+      for (const each of event.claims) onClaim(m, event.node, each, now)
+      return
     case 'frame':
-      return onFrame(m, event.interfaceIndex, event.frame, event.now)
+      return onFrame(m, event.interfaceIndex, event.frame, now)
     case 'tick':
-      return onTick(m, event.now)
-    case 'back':
-      return [...m.vips.values()].flatMap(state => (owns(state) ? startRounds(m, state, event.now) : []))
+      return onTick(m, now)
+    case 'lost':
+      m.cause = { type: 'lost' }
+      m.holdUntil = now + LOST_HOLD_MS
+      for (const state of [...m.vips.values()]) {
+        release(m, state, now)
+        decide(m, state, now)
+      }
+      return
     case 'drain':
-      break
+      return onDrain(m, now + event.patienceMs)
   }
-  const left = new Set([...m.vips.values()].filter(owns).map(state => state.vip.ip))
-  m.draining = { until: event.now + event.patienceMs, left, done: false }
-  m.rounds.clear()
-  m.overdue.clear()
-  return []
 }
 
 /** When the driver owes the next tick. Asked after every event: it costs the same however many addresses there are. */
 export function nextDeadline(m: Layer2): Ms {
-  let next =
-    m.draining !== undefined && m.draining.left.size > 0 ? m.draining.until : Number.POSITIVE_INFINITY
-  for (const queue of [m.overdue, m.rounds]) next = Math.min(next, queue.first()?.at ?? next)
+  let next = m.timers.due
+  if (m.draining !== undefined && !m.draining.done) next = Math.min(next, m.draining.until)
+  for (const { downAt } of m.suspicions.values()) if (downAt !== undefined) next = Math.min(next, downAt)
   return next
 }
 
-function onPlan(m: Layer2, set: readonly Vip[], remove: readonly Ip[], now: Ms): Effect[] {
-  const effects: Effect[] = []
+function onStanding(m: Layer2, standing: Standing, now: Ms): void {
+  const byMajority = now < standing.entitledUntil
+  const entitled = byMajority || standing.alone
+  const alone = entitled && !byMajority
+  if (m.entitled === entitled && m.alone === alone && m.probation === standing.probation) return
+  const changed = m.entitled !== entitled
+  m.entitled = entitled
+  m.alone = alone
+  m.probation = standing.probation
+  m.cause = { type: 'standing' }
+  if (changed) {
+    let owned = 0
+    for (const state of m.vips.values()) if (owns(state)) owned++
+    m.out.push({ type: 'suspended', suspended: !entitled, owned, at: now })
+  }
+  if (!entitled) {
+    for (const ip of m.draining?.left ?? []) releaseIp(m, ip, now)
+    return
+  }
+  for (const state of [...m.vips.values()]) {
+    const owned = owns(state)
+    decide(m, state, now)
+    if (state.roundAt !== Number.POSITIVE_INFINITY) roundBy(m, state, state.roundAt)
+    // Nobody took it meanwhile; somebody may have tried to tell otherwise.
+    if (changed && owned && owns(state)) startRounds(m, state, now, 0)
+  }
+}
+
+function onPlan(m: Layer2, { set, remove, handOver: moved = [], now }: Event & { type: 'plan' }): void {
+  m.cause = { type: 'plan' }
+  const toOthers = new Set(moved)
   for (const ip of remove) {
     const state = m.vips.get(ip)
     if (state === undefined) continue
-    effects.push(...release(m, state, now))
-    m.vips.delete(ip)
-    unlink(m, state.vip)
+    if (toOthers.has(ip)) handOver(m, state, now)
+    else release(m, state, now)
+    if (!owns(state)) forget(m, state)
   }
   for (const vip of set) {
-    const state = m.vips.get(vip.ip)
-    if (state !== undefined) unlink(m, state.vip)
-    link(m, vip)
+    let state = m.vips.get(vip.ip)
     if (state === undefined) {
-      const fresh: VipState = { vip, won: [], roundsUntil: 0, next: undefined }
-      m.vips.set(vip.ip, fresh)
-      effects.push(...decide(m, fresh, now))
-      continue
+      state = createVip(vip)
+      m.vips.set(vip.ip, state)
+    } else {
+      unlink(m, state.vip)
+      state.vip = vip
+      if (state.giving?.gone === true) state.giving = undefined
     }
-    state.vip = vip
-    effects.push(...decide(m, state, now))
+    link(m, vip)
+    decide(m, state, now)
   }
-  return effects
 }
 
-function onNics(m: Layer2, nics: readonly Nic[], now: Ms): Effect[] {
-  const effects: Effect[] = []
+function onNics(m: Layer2, nics: readonly Nic[], now: Ms): void {
+  m.cause = { type: 'interfaces' }
   const changed = nics.filter(nic => {
     const known = m.nics.get(nic.index)
     return (
@@ -220,237 +222,268 @@ function onNics(m: Layer2, nics: readonly Nic[], now: Ms): Effect[] {
   })
   m.nics.clear()
   for (const nic of nics) m.nics.set(nic.index, nic)
-  if (changed.length === 0) return effects
+  if (changed.length === 0) return
   for (const state of m.vips.values()) {
     if (!owns(state)) continue
-    const concerned = changed.filter(nic => permits(state, nic))
-    for (const nic of changed)
-      effects.push(...(permits(state, nic) ? joinGroup(state, nic) : leaveGroup(state, nic)))
-    if (concerned.length > 0) effects.push(...startRounds(m, state, now))
+    const concerned = changed.filter(nic => permits(state.won, state.vip.ip, nic))
+    for (const nic of changed) {
+      if (concerned.includes(nic)) joinGroup(m, state, nic)
+      else leaveGroup(m, state, nic)
+    }
+    if (concerned.length > 0) startRounds(m, state, now)
   }
-  return effects
 }
 
-function onPeer(m: Layer2, node: string, down: boolean, now: Ms): Effect[] {
-  if (m.down.has(node) === down) return []
-  if (down) m.down.add(node)
-  else m.down.delete(node)
-  const effects: Effect[] = []
-  for (const ip of m.behind.get(node) ?? []) {
+function onNode(m: Layer2, node: string, level: Level, now: Ms): void {
+  if (level === 'down') {
+    if (m.suspicions.get(node)?.downAt === undefined) confirmDown(m, node, now)
+    return
+  }
+  m.suspicions.delete(node)
+  setLevel(m, node, level, now)
+}
+
+/** The voters hold a node for dead. Where something answers for it all the same, waits and asks once more. */
+function confirmDown(m: Layer2, node: string, now: Ms): void {
+  const suspicion = m.suspicions.get(node)
+  if (suspicion === undefined || !putOff(suspicion, now)) {
+    m.suspicions.delete(node)
+    return setLevel(m, node, 'down', now)
+  }
+  m.out.push({ type: 'takeover-waits', node, times: suspicion.waits, at: now })
+  for (const ip of suspicion.asked) {
     const state = m.vips.get(ip)
-    if (state !== undefined) effects.push(...decide(m, state, now))
-  }
-  // Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are. Once, when many come
-  // back in the same moment, as after a loss of our own link.
-  if (down || m.announcedAllAt === now) return effects
-  m.announcedAllAt = now
-  for (const state of m.vips.values()) if (owns(state)) effects.push(...startRounds(m, state, now))
-  return effects
-}
-
-function link(m: Layer2, { ip, claims }: Vip): void {
-  for (const { ahead, truncated } of claims) {
-    if (truncated) continue // Whoever is down, only a new plan makes it ours.
-    for (const node of ahead) {
-      const ips = m.behind.get(node)
-      if (ips === undefined) m.behind.set(node, new Set([ip]))
-      else ips.add(ip)
-    }
+    if (state !== undefined) ask(m, state)
   }
 }
 
-function unlink(m: Layer2, { ip, claims }: Vip): void {
-  for (const { ahead } of claims) {
-    for (const node of ahead) {
-      const ips = m.behind.get(node)
-      ips?.delete(ip)
-      if (ips?.size === 0) m.behind.delete(node)
-    }
+function setLevel(m: Layer2, node: string, level: Level, now: Ms): void {
+  const before = m.levels.get(node) ?? 'down'
+  if (before === level) return
+  m.levels.set(node, level)
+  m.cause = { type: 'node', node, level }
+  const present = isPresent(level)
+  // While we are on probation those behind us count, too.
+  const concerned = new Set(m.probation ? m.vips.keys() : m.behind.get(node))
+  for (const state of present ? [] : (m.claimed.get(node) ?? [])) {
+    // What it claimed is nobody's any more.
+    setClaimer(m, state, undefined)
+    state.yieldedUntil = 0
+    concerned.add(state.vip.ip)
   }
-}
-
-/** Makes the address owned or not, as the claims and the nodes that are down say. */
-function decide(m: Layer2, state: VipState, now: Ms): Effect[] {
-  const won = state.vip.claims.filter(
-    claim => !claim.truncated && claim.ahead.every(node => m.down.has(node)),
-  )
-  if (won.length === 0) return release(m, state, now)
-  if (!owns(state)) {
-    if (m.draining !== undefined) return []
-    state.won = won
-    return [
-      owned(state, true, now),
-      ...nicsOf(m, state).flatMap(nic => joinGroup(state, nic)),
-      ...startRounds(m, state, now),
-    ]
+  for (const ip of concerned) {
+    const state = m.vips.get(ip)
+    if (state !== undefined) decide(m, state, now)
   }
-  // Still ours, perhaps by other Services or on other interfaces.
-  const [servicesBefore, nicsBefore] = [servicesOf(state), nicsOf(m, state)]
-  state.won = won
-  const effects: Effect[] = servicesOf(state) === servicesBefore ? [] : [owned(state, true, now)]
-  const nics = nicsOf(m, state)
-  for (const nic of nicsBefore) if (!nics.includes(nic)) effects.push(...leaveGroup(state, nic))
-  const added = nics.filter(nic => !nicsBefore.includes(nic))
-  for (const nic of added) effects.push(...joinGroup(state, nic))
-  if (added.length > 0) effects.push(...startRounds(m, state, now))
-  return effects
+  if (present && !isPresent(before)) sayAgain(m, node, now)
 }
 
-/** L-27: losing an address sends nothing; the next owner's announcement is the signal. */
-function release(m: Layer2, state: VipState, now: Ms): Effect[] {
-  if (!owns(state)) return []
-  setRound(undefined, state, 0)
-  m.draining?.left.delete(state.vip.ip)
-  const effects = [owned(state, false, now), ...nicsOf(m, state).flatMap(nic => leaveGroup(state, nic))]
-  state.won = []
-  return effects
-}
-
-function owns(state: VipState): boolean {
-  return state.won.length > 0
-}
-
-function servicesOf(state: VipState): string {
-  return state.won.map(claim => claim.service).join(' ')
-}
-
-function owned(state: VipState, isOwned: boolean, at: Ms): Effect {
-  return {
-    type: 'owned',
-    ip: state.vip.ip,
-    services: state.won.map(claim => claim.service),
-    owned: isOwned,
-    at,
-  }
-}
-
-/** Names of the interfaces on which an address would be answered and announced at this moment. */
-export function interfacesOf(m: Layer2, ip: Ip): string[] {
-  const state = m.vips.get(ip)
-  return state === undefined ? [] : nicsOf(m, state).map(nic => nic.name)
-}
-
-function permits(state: VipState, nic: Nic): boolean {
-  if (isIpv4(state.vip.ip) ? !nic.arp : nic.linkLocal === undefined) return false
-  return state.won.some(claim => claim.interfaces === 'all' || claim.interfaces.includes(nic.name))
-}
-
-function nicsOf(m: Layer2, state: VipState): Nic[] {
-  return [...m.nics.values()].filter(nic => permits(state, nic))
-}
-
-function joinGroup(state: VipState, nic: Nic): Effect[] {
-  const { ip } = state.vip
-  return isIpv4(ip) ? [] : [{ type: 'join', interfaceIndex: nic.index, ip }]
-}
-
-function leaveGroup(state: VipState, nic: Nic): Effect[] {
-  const { ip } = state.vip
-  return isIpv4(ip) ? [] : [{ type: 'leave', interfaceIndex: nic.index, ip }]
-}
-
-/** A draining node gives its addresses away and announces nothing any more. */
-function startRounds(m: Layer2, state: VipState, now: Ms): Effect[] {
-  if (m.draining !== undefined) return []
-  state.roundsUntil = now + ROUNDS_FOR_MS
-  return round(m, state, now)
-}
-
-/** Replaces the round that was to come; without a queue none is. */
-function setRound(queue: DueQueue<Round> | undefined, state: VipState, at: Ms): void {
-  if (state.next !== undefined) state.next.dropped = true
-  state.next = queue === undefined ? undefined : { state, at, dropped: false }
-  if (state.next !== undefined) queue?.push(state.next)
-}
-
-/** Stays due where this step has sent enough. */
-function round(m: Layer2, state: VipState, now: Ms): Effect[] {
-  if (m.budget === 0) {
-    setRound(m.overdue, state, now)
-    return []
-  }
-  m.budget--
-  const nextAt = now + ROUND_EVERY_MS
-  setRound(nextAt < state.roundsUntil ? m.rounds : undefined, state, nextAt)
-  return nicsOf(m, state).flatMap(nic =>
-    announcementFrames(nic, state.vip.ip).map(
-      frame =>
-        ({ type: 'send', interfaceIndex: nic.index, frame, ip: state.vip.ip, kind: 'announcement' }) as const,
-    ),
-  )
-}
-
-function onTick(m: Layer2, now: Ms): Effect[] {
-  if (m.draining !== undefined) {
-    if (now < m.draining.until) return []
-    // Nobody announced these: stop anyway, the caller has waited long enough.
-    return [...m.draining.left].flatMap(ip => giveUp(m, ip, now))
-  }
-  const effects: Effect[] = []
-  for (const queue of [m.overdue, m.rounds]) {
-    for (;;) {
-      const next = queue.first()
-      if (next === undefined || next.at > now || m.budget === 0) break
-      effects.push(...round(m, next.state, now))
-    }
-  }
-  return effects
-}
-
-function giveUp(m: Layer2, ip: Ip, now: Ms): Effect[] {
-  const state = m.vips.get(ip)
-  return state === undefined ? [] : release(m, state, now)
-}
-
-function onFrame(m: Layer2, interfaceIndex: number, frame: Uint8Array, now: Ms): Effect[] {
-  const nic = m.nics.get(interfaceIndex)
-  if (nic === undefined) return [{ type: 'dropped', why: 'not-on-this-interface' }]
-  const heard: Heard = hear(frame)
-  switch (heard.type) {
-    case 'undecodable':
-      return [{ type: 'dropped', why: 'undecodable' }]
-    case 'other':
-      return [{ type: 'dropped', why: 'not-a-question' }]
-    case 'announcement':
-      return onAnnouncement(m, heard.ip, heard.mac, now)
-    case 'question':
-      break
-  }
-  const { askerMac, target } = heard
-  const state = m.vips.get(target)
-  const claimed = heard.tells && askerMac !== undefined ? onClaim(m, target, askerMac, now) : []
-  if (state === undefined || !owns(state)) return [...claimed, { type: 'dropped', why: 'not-our-address' }]
-  if (!heard.toEverybody && heard.destination !== nic.mac) return [{ type: 'dropped', why: 'not-to-us' }]
-  // L-23: without the asker's link-layer address there is nobody to answer to; such is a duplicate-address probe.
-  if (askerMac === undefined) return [{ type: 'dropped', why: 'duplicate-address-probe' }]
-  if (isMulticastMac(askerMac) || askerMac === ZERO_MAC)
-    return [{ type: 'dropped', why: 'asker-not-unicast' }]
-  if (!permits(state, nic)) return [{ type: 'dropped', why: 'not-on-this-interface' }]
-  const reply = answerFrame(nic, heard)
-  return [
-    ...claimed,
-    { type: 'request', ip: target },
-    { type: 'send', interfaceIndex, frame: reply, ip: target, kind: 'reply' },
-  ]
-}
-
-function onAnnouncement(m: Layer2, ip: Ip, mac: Mac, now: Ms): Effect[] {
-  return [...onClaim(m, ip, mac, now), { type: 'dropped', why: 'not-a-question' }]
+function isPresent(level: Level): boolean {
+  return level === 'up' || level === 'probation'
 }
 
 /**
- * Somebody else says that it has the address. While draining that is the next owner, and we are done with it. Otherwise, if no
- * node goes before this one, the other is wrong (it took us for dead, or is a stranger) and we say whose the address is: with
- * the rounds of L-24 but never more often than those, so that two that disagree do not flood the wire. A node that stands in
- * for others says nothing: they know better.
+ * Whoever was cut off may have announced our addresses while nobody heard it; say again whose they are. Once, when many come
+ * back in the same moment.
  */
-function onClaim(m: Layer2, ip: Ip, mac: Mac, now: Ms): Effect[] {
+function sayAgain(m: Layer2, node: string, now: Ms): void {
+  const first = m.announcedAllAt !== now
+  m.announcedAllAt = now
+  for (const state of m.vips.values()) {
+    if (!owns(state)) continue
+    claim(m, state, node)
+    if (first && state.roundsUntil <= now) startRounds(m, state, now)
+  }
+}
+
+function onSuspect(m: Layer2, node: string, patienceMs: Ms): void {
+  if (m.suspicions.has(node) || !m.entitled) return
+  const levels = new Map(m.levels).set(node, 'down')
+  const asked: Ip[] = []
+  for (const ip of m.behind.get(node) ?? []) {
+    const state = m.vips.get(ip)
+    if (state === undefined || owns(state)) continue
+    const field = { levels, probation: m.probation, claimer: state.claimer }
+    if (!state.vip.claims.some(each => whoPrecedes(each, field) === undefined)) continue
+    ask(m, state)
+    asked.push(ip)
+    if (asked.length === ASKED_MAX) break
+  }
+  m.suspicions.set(node, createSuspicion(asked, patienceMs))
+}
+
+/** Another speaker owns the address, by its own account. */
+function onClaim(m: Layer2, node: string, { ip, term }: AddressTerm, now: Ms): void {
   const state = m.vips.get(ip)
-  if (state === undefined || !owns(state)) return []
-  for (const nic of m.nics.values()) if (nic.mac === mac) return []
-  if (m.draining !== undefined) return giveUp(m, ip, now)
-  if (state.won.every(claim => claim.ahead.length > 0)) return []
-  if (state.next === undefined) return startRounds(m, state, now)
-  state.roundsUntil = now + ROUNDS_FOR_MS
-  return []
+  if (state === undefined || node === m.options.self) return
+  const highest = state.term
+  if (term >= highest) {
+    state.term = term
+    setClaimer(m, state, node)
+  }
+  if (!owns(state)) return
+  m.cause = { type: 'claim', node }
+  const { claims } = state.vip
+  const places = { levels: m.levels, probation: m.probation }
+  const before = ranksBefore(node, m.options.self, claims, places)
+  const givenAway = m.draining !== undefined || state.giving?.gone === true
+  // The next owner may not have heard our term.
+  if (givenAway || (state.giving !== undefined && before)) release(m, state, now)
+  else if (term > state.ownTerm || (term === state.ownTerm && before)) yieldTo(m, state, node, now)
+  else {
+    if (state.claimer === node) setClaimer(m, state, undefined)
+    claim(m, state, node)
+  }
+}
+
+function onDrain(m: Layer2, until: Ms): void {
+  m.cause = { type: 'drain' }
+  const left = new Set<Ip>()
+  for (const state of m.vips.values()) {
+    if (!owns(state)) continue
+    left.add(state.vip.ip)
+    stopRounds(state)
+  }
+  m.draining = { until, left, done: false }
+  if (!m.entitled) for (const ip of left) releaseIp(m, ip, until)
+}
+
+function releaseIp(m: Layer2, ip: Ip, now: Ms): void {
+  const state = m.vips.get(ip)
+  if (state !== undefined) release(m, state, now)
+}
+
+function onTick(m: Layer2, now: Ms): void {
+  if (m.draining !== undefined && now >= m.draining.until) {
+    // Nobody announced these: stop anyway, the caller has waited long enough.
+    m.cause = { type: 'drain' }
+    for (const ip of m.draining.left) releaseIp(m, ip, now)
+  }
+  for (const [node, { downAt }] of m.suspicions) {
+    if (downAt !== undefined && now >= downAt) confirmDown(m, node, now)
+  }
+  m.cause = { type: 'standing' }
+  // What this step has no room for is due at once, in the next.
+  while (m.budget > 0) {
+    const state = m.timers.take(now)
+    if (state === undefined) break
+    if (now >= state.actAt) act(m, state, now)
+    if (now >= state.roundAt) round(m, state, now)
+    // Rounds wait for the entitlement: that comes with an event of its own.
+    const due = m.entitled ? Math.min(state.actAt, state.roundAt) : state.actAt
+    if (due !== Number.POSITIVE_INFINITY) m.timers.wakeBy(state, due)
+  }
+}
+
+function onFrame(m: Layer2, interfaceIndex: number, frame: Uint8Array, now: Ms): void {
+  const nic = m.nics.get(interfaceIndex)
+  if (nic === undefined) return drop(m, 'not-on-this-interface')
+  const heard: Heard = hear(frame)
+  switch (heard.type) {
+    case 'undecodable':
+      return drop(m, 'undecodable')
+    case 'other':
+      return drop(m, 'not-a-question')
+    case 'answer':
+      seen(m, heard.ip, heard.mac, nic, now)
+      return drop(m, 'not-a-question')
+    case 'question':
+      return onQuestion(m, nic, heard, now)
+  }
+}
+
+function onQuestion(m: Layer2, nic: Nic, heard: Heard & { type: 'question' }, now: Ms): void {
+  const { asker, target } = heard
+  const { mac } = asker
+  const unicast = mac !== undefined && !isMulticastMac(mac) && mac !== ZERO_MAC
+  if (unicast) {
+    if (heard.tells) seen(m, target, mac, nic, now)
+    else if (!m.macs.of.has(mac)) {
+      // RFC 5227 section 2.4: any packet with the address as its sender. Speakers may send such, where a kernel has the address.
+      if (heard.frame.protocol === 'arp' && m.macs.complete) seen(m, asker.ip, mac, nic, now)
+      if (m.vips.has(target)) m.askers.note(target, asker.ip, mac, nic.index, now)
+    }
+  }
+  const state = m.vips.get(target)
+  if (state === undefined || !owns(state)) return drop(m, 'not-our-address')
+  if (!m.entitled) return drop(m, 'not-entitled')
+  if (!heard.toEverybody && heard.destination !== nic.mac) return drop(m, 'not-to-us')
+  if (mac === undefined && !heard.probes) return drop(m, 'asker-unknown')
+  if (mac !== undefined && !unicast) return drop(m, 'asker-not-unicast')
+  if (!permits(state.won, target, nic)) return drop(m, 'not-on-this-interface')
+  m.out.push({ type: 'request', ip: target })
+  const frame = answerFrame(nic.mac, heard)
+  m.out.push({ type: 'send', interfaceIndex: nic.index, frame, ip: target, kind: 'reply' })
+}
+
+function drop(m: Layer2, why: Drop): void {
+  m.out.push({ type: 'dropped', why })
+}
+
+/**
+ * `mac` has the address, by its own account or that of the wire.
+ *
+ * Another speaker: the terms decide. A stranger: it is wrong, since the address was given to a Service, and we say whose it is (RFC
+ * 5227 section 2.4 (c)). Who is alone knows least of all and goes by what the wire says, unless it is the first candidate. Who gives
+ * the address away anyway, or may not answer for it, is done with it.
+ */
+function seen(m: Layer2, ip: Ip, mac: Mac, nic: Nic, now: Ms): void {
+  for (const own of m.nics.values()) if (own.mac === mac) return
+  for (const suspicion of m.suspicions.values()) if (suspicion.asked.has(ip)) suspicion.answered = true
+  const state = m.vips.get(ip)
+  if (state === undefined) return
+  if (!owns(state)) {
+    if (state.asksLeft > 0) answeredWhileAsking(m, state, now)
+    return
+  }
+  m.cause = { type: 'seen', mac }
+  const node = m.macs.of.get(mac)
+  if (!m.entitled || m.draining !== undefined || state.giving?.gone === true) release(m, state, now)
+  else if (node !== undefined && talks(m, node)) {
+    if (state.giving !== undefined) return release(m, state, now)
+    claim(m, state, node)
+    roundBy(m, state, now + CONTEST_MS)
+  } else if (node === undefined ? m.alone && rankOf(state) > 0 : goesBefore(m, state, node)) {
+    if (node === undefined) conflict(m, state, mac, nic, 'yielded', now)
+    release(m, state, now)
+    state.wary = true
+    answeredWhileAsking(m, state, now)
+  } else defend(m, state, mac, nic, now)
+}
+
+/** Terms can be compared with it: of two speakers that do not hear each other, each may have a witness that it is not cut off. */
+function talks(m: Layer2, node: string): boolean {
+  if (m.alone) return false
+  const pair = m.macs.complete && new Set(m.macs.of.values()).size === 1
+  return !pair || isPresent(m.levels.get(node) ?? 'down')
+}
+
+/** What remains when nobody can be asked: the order of the election. */
+function goesBefore(m: Layer2, state: VipState, node: string): boolean {
+  if (m.alone) return rankOf(state) > 0
+  return state.vip.claims.every(({ ahead }) => ahead.includes(node))
+}
+
+function defend(m: Layer2, state: VipState, mac: Mac, nic: Nic, now: Ms): void {
+  const next = state.defendedAt + DEFEND_EVERY_MS
+  if (now < next) return roundBy(m, state, next)
+  state.defendedAt = now
+  startRounds(m, state, now, 0)
+  // It may be a speaker that we do not know by its MAC yet.
+  if (m.macs.of.has(mac)) return
+  if (m.macs.complete) conflict(m, state, mac, nic, 'defended', now)
+  else claim(m, state, undefined)
+}
+
+function conflict(
+  m: Layer2,
+  state: VipState,
+  mac: Mac,
+  nic: Nic,
+  action: 'defended' | 'yielded',
+  at: Ms,
+): void {
+  const { ip } = state.vip
+  const services = servicesOf(state)
+  m.out.push({ type: 'conflict', ip, mac, interfaceIndex: nic.index, services, action, at })
 }

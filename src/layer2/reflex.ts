@@ -1,5 +1,7 @@
 import type { Ip } from '../addr/ip.ts'
-import type { PeerStatus } from '../membership/machine.ts'
+import type { Mac } from '../addr/mac.ts'
+import type { Level } from '../membership/machine.ts'
+import type { MembershipView } from '../membership/view.ts'
 import type { Ms } from '../ports/clock.ts'
 import type { Vip } from './machine.ts'
 
@@ -7,15 +9,24 @@ import type { Vip } from './machine.ts'
 export type ReflexCommand =
   | {
       readonly type: 'peers'
-      readonly peers: readonly { name: string; ip: Ip }[]
-      /** Nodes without an address that could be reached: as good as dead. */
-      readonly unreachable: readonly string[]
+      /** The registered speakers; this node may be among them. */
+      readonly peers: readonly {
+        readonly name: string
+        readonly ip: Ip
+        /** Of its interfaces that announce; absent: learned from what it sends. */
+        readonly macs?: readonly Mac[]
+      }[]
       readonly self: Ip | undefined
     }
   /** undefined: no key is known, so nobody is heard and nothing is taken over. */
   | { readonly type: 'key'; readonly key: Uint8Array | undefined }
-  /** A difference to the plan before. */
-  | { readonly type: 'plan'; readonly set: readonly Vip[]; readonly remove: readonly Ip[] }
+  /** A difference to the plan before. `handOver`: those of `remove` that other nodes announce from now on. */
+  | {
+      readonly type: 'plan'
+      readonly set: readonly Vip[]
+      readonly remove: readonly Ip[]
+      readonly handOver?: readonly Ip[]
+    }
   | { readonly type: 'drain'; readonly patienceMs: Ms }
   /** Asks for one `counters` report. */
   | { readonly type: 'count' }
@@ -23,15 +34,37 @@ export type ReflexCommand =
 export type ReflexReport =
   | { readonly type: 'owned'; readonly changes: readonly OwnedChange[] }
   | {
-      readonly type: 'peer'
+      readonly type: 'node'
       readonly node: string
-      readonly from: PeerStatus
-      readonly to: PeerStatus
-      /** Milliseconds of silence when this was concluded. */
-      readonly silentMs: Ms
+      readonly from: Level
+      readonly to: Level
+      /** Milliseconds since it was heard last; null: never, or only by others. */
+      readonly silentMs: Ms | null
     }
+  /** What this node may do, when that changed. */
+  | {
+      readonly type: 'standing'
+      readonly entitled: boolean
+      readonly standing: boolean
+      readonly alone: boolean
+    }
+  /** A majority voted this node down while it was away; it has given everything up. */
+  | { readonly type: 'lost'; readonly atWallMs: number }
+  | {
+      readonly type: 'conflict'
+      readonly ip: Ip
+      readonly services: readonly string[]
+      readonly mac: Mac
+      readonly interfaceName: string
+      readonly action: 'defended' | 'yielded'
+      readonly atWallMs: number
+    }
+  /** A node that was voted down answers on the wire, so its addresses are taken over later. */
+  | { readonly type: 'takeover-waits'; readonly node: string; readonly times: number }
+  /** The patience with a node follows the jitter of what is heard from it. */
+  | { readonly type: 'adapted'; readonly node: string; readonly patienceMs: Ms; readonly jitterMs: Ms }
   | { readonly type: 'drained' }
-  | { readonly type: 'counters'; readonly counters: ReflexCounters }
+  | { readonly type: 'counters'; readonly counters: ReflexCounters; readonly membership: MembershipView }
   | { readonly type: 'failed'; readonly message: string }
 
 export type OwnedChange = {
@@ -44,12 +77,31 @@ export type OwnedChange = {
   readonly atWallMs: number
   /** What made it change. */
   readonly because: Because
+  /** Of a takeover from a node that was lost or left. */
+  readonly phases?: FailoverPhases
+}
+
+/** Wall clock of the node that took over, milliseconds since 1970. */
+export type FailoverPhases = {
+  /** The last proof of life; null: this node heard it only by others. */
+  readonly lastHeardAt: number | null
+  /** Silent for so long that the wire was asked; null: it said itself that it leaves, or a majority was faster. */
+  readonly suspectedAt: number | null
+  /** A majority had voted. */
+  readonly confirmedAt: number
+  /** The first announcement was sent. */
+  readonly announcedAt: number
 }
 
 export type Because =
-  | { readonly type: 'plan' | 'interfaces' | 'drain' }
-  /** A peer was found dead, left, or came back. `silentMs`: since its last heartbeat. */
-  | { readonly type: 'peer'; readonly node: string; readonly status: PeerStatus; readonly silentMs: Ms }
+  /** `standing`: this node became entitled, proved stable, or is alone. `lost`: it was voted down while it was away. */
+  | { readonly type: 'plan' | 'interfaces' | 'drain' | 'standing' | 'lost' }
+  /** Another node claimed it by a higher term. */
+  | { readonly type: 'claim'; readonly node: string }
+  /** Somebody else announced it or answered for it. */
+  | { readonly type: 'seen'; readonly mac: Mac }
+  /** Another node was lost, left, or came back. `silentMs`: since its last heartbeat; null: not heard by us. */
+  | { readonly type: 'node'; readonly node: string; readonly level: Level; readonly silentMs: Ms | null }
 
 export type ReflexCounters = {
   /** By address, those that changed since the last count: questions for it while we own it, answers, announcements in frames. */
@@ -67,4 +119,9 @@ export type ReflexCounters = {
   readonly framesLost: number
   /** The worst lateness of a timer since the last count. */
   readonly worstLatenessMs: Ms
+  /** Questions to the wire before a takeover, and takeovers that waited because of an answer. */
+  readonly questionsAsked: number
+  readonly takeoversDelayed: number
+  /** Hosts of which we know that they have an entry for an address; see Askers. */
+  readonly askers: number
 }

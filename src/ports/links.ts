@@ -26,18 +26,24 @@ export type LinkAddress = {
   readonly tentative: boolean
 }
 
+/** A router that packets to everywhere else go through. */
+export type Gateway = { readonly interfaceIndex: number; readonly ip: Ip }
+
 /** The interfaces of this host and their changes. */
 export interface Links {
   /** All interfaces by index, as last heard. */
   current(): ReadonlyMap<number, Link>
   /** Called after each change, bursts folded into one call. */
   onChange(listener: () => void): void
+  /** The next hops of the default routes, read anew: IPv4 before IPv6, in the order of the table. */
+  gateways(): readonly Gateway[]
   close(): void
 }
 
 /** Interfaces set by the test. */
 export class FakeLinks implements Links {
   #links = new Map<number, Link>()
+  #gateways: readonly Gateway[] = []
   readonly #listeners: (() => void)[] = []
 
   current(): ReadonlyMap<number, Link> {
@@ -46,6 +52,14 @@ export class FakeLinks implements Links {
 
   onChange(listener: () => void): void {
     this.#listeners.push(listener)
+  }
+
+  gateways(): readonly Gateway[] {
+    return this.#gateways
+  }
+
+  setGateways(gateways: readonly Gateway[]): void {
+    this.#gateways = gateways
   }
 
   set(links: readonly Link[]): void {

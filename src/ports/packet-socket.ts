@@ -16,6 +16,8 @@ export interface PacketSocket {
   readonly interfaceIndex: number
   /** Best effort and at once: false when the kernel refused it (no buffer, interface down); counted, never thrown. */
   send(frame: Uint8Array): boolean
+  /** Many frames with few system calls; how many the kernel took. Those that it did not take are counted and lost. */
+  sendBatch(frames: readonly Uint8Array[]): number
   stats(): PacketSocketStats
   /** After this no handler is called. Closing twice is harmless. */
   close(): void
@@ -79,6 +81,10 @@ export class FakePacketSocket implements PacketSocket {
     this.#sent++
     this.#wire.send(frame.slice())
     return true
+  }
+
+  sendBatch(frames: readonly Uint8Array[]): number {
+    return frames.filter(frame => this.send(frame)).length
   }
 
   deliver(frame: Uint8Array): void {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Link, LinkAddress, Links } from '../ports/links.ts'
+import type { Gateway, Link, LinkAddress, Links } from '../ports/links.ts'
 import { AF_NETLINK, addon, type NativeSocket, SOCK_RAW } from './native.ts'
 import {
   decodeNetlink,
@@ -18,6 +18,7 @@ import {
   RTM_GETLINK,
 } from './netlink.ts'
 import { receive } from './receiver.ts'
+import { readGateways } from './routes.ts'
 import { encodeSockaddrNetlink } from './sockaddr.ts'
 import { setReceiveBuffer } from './socket-options.ts'
 
@@ -101,6 +102,10 @@ export class NetlinkLinks implements Links {
 
   onChange(listener: () => void): void {
     this.#listeners.push(listener)
+  }
+
+  gateways(): readonly Gateway[] {
+    return readGateways([...this.#view.values()])
   }
 
   /** How often everything had to be asked for again because notifications were lost. */

@@ -41,8 +41,6 @@ const KINDS: readonly FrameKind[] = ['host', 'broadcast', 'multicast', 'other-ho
 export interface LinuxPacketSocket extends PacketSocket {
   /** The network card lets frames to this multicast address in, until the socket is closed. Sends no report: see mld.ts. */
   joinLinkGroup(mac: Mac): void
-  /** Many frames with few system calls; returns how many the kernel took. */
-  sendBatch(frames: readonly Uint8Array[]): number
 }
 
 /** AF_PACKET sockets of the network namespace that this process runs in. */
