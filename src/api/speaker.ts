@@ -11,7 +11,7 @@ export type SpeakerStatus = {
   readonly standing: boolean
   /** No other speaker was heard in this run, though some are registered. */
   readonly alone: boolean
-  /** How often in this run voters took it for gone. */
+  /** Rises each time that voters took it for gone. */
   readonly round: number
   readonly voters: readonly string[]
   /** How many of the voters decide. */

@@ -110,7 +110,7 @@ export const SPEAKER_METRICS: readonly MetricDefinition[] = [
   },
   {
     name: 'lodestone_round',
-    help: 'How often in this run voters took this node for gone',
+    help: 'Rises each time that voters took this node for gone, from 1 at its start',
     type: 'gauge',
     labels: [],
   },

@@ -12,8 +12,12 @@ export type SpeakerRegistrationOptions = {
   readonly log: Log
   readonly node: string
   readonly namespace: string
+  /** What the Lease says of this speaker beside its links, asked for at each renewal. */
+  readonly status: () => string
 }
 
+/** A status that changes is written at once, and then no more often than this. */
+const STATUS_EVERY_MS = 2000
 const FIELD_MANAGER = 'lodestone-speaker'
 
 /**
@@ -25,6 +29,8 @@ export class SpeakerRegistration {
   readonly #write: Coalesced
   #links: readonly SpeakerLink[]
   #cancelRenewal: () => void = () => {}
+  #appliedAt = Number.NEGATIVE_INFINITY
+  #cancelStatus: (() => void) | undefined
   #closed = false
 
   constructor(options: SpeakerRegistrationOptions, links: readonly SpeakerLink[]) {
@@ -43,6 +49,16 @@ export class SpeakerRegistration {
     this.#write.request()
   }
 
+  /** Something of the status changed that is worth a write before the next renewal. */
+  statusChanged(): void {
+    if (this.#closed) return
+    const { clock } = this.#options
+    this.#cancelStatus ??= clock.after(Math.max(0, this.#appliedAt + STATUS_EVERY_MS - clock.now()), () => {
+      this.#cancelStatus = undefined
+      this.#write.request()
+    })
+  }
+
   /** At once, and not only when it is time. */
   renew(): void {
     this.#write.request()
@@ -51,13 +67,17 @@ export class SpeakerRegistration {
   close(): void {
     this.#closed = true
     this.#cancelRenewal()
+    this.#cancelStatus?.()
     this.#write.close()
   }
 
   async #apply(): Promise<void> {
-    const { kube, clock, random, node, namespace } = this.#options
+    const { kube, clock, random, node, namespace, status } = this.#options
     this.#cancelRenewal()
-    const lease = speakerLease({ node, links: this.#links }, namespace, clock.wallNow())
+    this.#cancelStatus?.()
+    this.#cancelStatus = undefined
+    this.#appliedAt = clock.now()
+    const lease = speakerLease({ node, links: this.#links }, namespace, clock.wallNow(), status())
     await kube.patch(RESOURCES.leases, { namespace, name: speakerLeaseName(node) }, lease, {
       type: 'apply',
       fieldManager: FIELD_MANAGER,

@@ -170,10 +170,26 @@ test('standing: suspended and alone are warnings, and numbers', () => {
   reports.standing({ type: 'standing', entitled: true, standing: false, alone: true }, 0)
   assert.deepEqual(state(), [1, 0, 1])
   reports.standing({ type: 'standing', entitled: true, standing: true, alone: false }, 0)
+  reports.standing({ type: 'standing', entitled: false, standing: true, alone: false }, 0)
   assert.deepEqual(
     log.lines.map(({ level, event }) => `${level} ${event}`),
-    ['warn suspended', 'warn alone', 'info entitled'],
+    ['warn suspended', 'warn alone', 'info entitled', 'info suspended'],
   )
+})
+
+test('the patience follows the network many times a minute, and says so once', () => {
+  const { reports, clock, log } = rig()
+  const adapted = (node: string) =>
+    reports.adapted({ type: 'adapted', node, patienceMs: 120.4, jitterMs: 33.3 })
+  for (let i = 0; i < 10; i++) for (const node of ['a', 'c']) adapted(node)
+  const said = () => log.lines.flatMap(({ level, fields }) => (level === 'info' ? [fields] : []))
+  assert.deepEqual(
+    said(),
+    ['a', 'c'].map(node => ({ node, patienceMs: 120, jitterMs: 33 })),
+  )
+  clock.advance(60_000)
+  adapted('a')
+  assert.equal(said().length, 3)
 })
 
 test('a reflex thread that is late is a warning with the lateness, at most once a minute', () => {

@@ -34,9 +34,10 @@ const GROUP_WITHIN_MS = 2000
 /** The same conflict is told again after this time. */
 const CONFLICT_AGAIN_MS = 60_000
 const CONFLICTS_MAX = 1000
-/** Addresses take turns for a timer that is this late: a fifth of the patience by default. */
+/** A fifth of the patience by default. */
 const LATE_MS = 16
 const LATE_AGAIN_MS = 60_000
+const ADAPTED_AGAIN_MS = 60_000
 const LEVELS: readonly Level[] = ['up', 'probation', 'down', 'left']
 
 /** Tells people and Prometheus what the reflex thread did: one log line, Event and count for each thing that happened. */
@@ -49,6 +50,7 @@ export class SpeakerReports {
   readonly #conflicts = new Map<string, number>()
   /** The last cause of which the time to its confirmation was counted. */
   #confirmed = ''
+  readonly #adaptedAt = new Map<string, number>()
   #lateAt = Number.NEGATIVE_INFINITY
 
   constructor(node: string, ports: Ports, serviceOf: (key: string) => AboutService | undefined) {
@@ -110,7 +112,8 @@ export class SpeakerReports {
         hint: 'no other speaker is heard: is UDP between the nodes blocked, or the cluster key another?',
       })
     } else if (!entitled) {
-      log.warn('suspended', { owns, effect: 'nothing is answered until a majority of the voters is heard' })
+      const effect = 'nothing is answered until a majority of the voters is heard'
+      log[owns > 0 ? 'warn' : 'info']('suspended', { owns, effect })
     } else log.info('entitled', { standing })
   }
 
@@ -151,7 +154,15 @@ export class SpeakerReports {
 
   adapted({ node, patienceMs, jitterMs }: Report<'adapted'>): void {
     const [patience, jitter] = [Math.round(patienceMs), Math.round(jitterMs)]
-    this.#ports.log.info('patience-adapted', { node, patienceMs: patience, jitterMs: jitter })
+    const now = this.#ports.clock.now()
+    // It follows the network many times a minute; the metric shows how far.
+    const news = now - (this.#adaptedAt.get(node) ?? Number.NEGATIVE_INFINITY) >= ADAPTED_AGAIN_MS
+    if (news) this.#adaptedAt.set(node, now)
+    this.#ports.log[news ? 'info' : 'debug']('patience-adapted', {
+      node,
+      patienceMs: patience,
+      jitterMs: jitter,
+    })
   }
 
   counters({ counters, membership }: Report<'counters'>): void {

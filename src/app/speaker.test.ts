@@ -282,6 +282,29 @@ test('a renewal of a Lease is no news; other links are, where the subnet counts'
   await rig.end()
 })
 
+test('without any link left nothing is planned anew: the reflex thread is silent by itself', async () => {
+  const rig = new Rig()
+  rig.secret()
+  rig.kube.seed(RESOURCES.services, service('web', VIP))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  rig.start()
+  await waitFor('the key', () => rig.commands.some(command => command.type === 'key'))
+  const before = rig.commands.length
+  rig.links.set([{ ...ETH0, carrier: false }])
+  rig.links.set([ETH0])
+  // Comes after those.
+  rig.kube.seed(RESOURCES.services, service('other', LAST))
+  rig.kube.seed(RESOURCES.endpointSlices, slice('other', 'node2'))
+  await waitFor('the other plan', () => rig.planned(LAST) !== 'none')
+  const planned = rig.commands
+    .slice(before)
+    .flatMap(command =>
+      command.type === 'plan' ? [...command.set.map(({ ip }) => ip), ...command.remove] : [],
+    )
+  assert.deepEqual(planned, [LAST])
+  await rig.end()
+})
+
 test('a node that is cordoned goes behind the others', async () => {
   const rig = new Rig()
   rig.secret()

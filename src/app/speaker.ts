@@ -1,5 +1,6 @@
 import type { Ip } from '../addr/ip.ts'
 import type { SpeakerStatus } from '../api/speaker.ts'
+import { encodeSummary } from '../api/speaker-summary.ts'
 import { type EndpointFacts, type EndpointSliceFacts, endpointsFromSlice } from '../config/endpointslice.ts'
 import type { Config, Problem } from '../config/model.ts'
 import { EXCLUDE_LABEL, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
@@ -206,17 +207,7 @@ export class Speaker {
 
   status(): SpeakerStatus {
     return {
-      node: this.#options.node,
-      ready: this.#ready,
-      hasKey: this.#key !== undefined,
-      entitled: this.#standing?.entitled ?? false,
-      standing: this.#standing?.standing ?? false,
-      alone: this.#standing?.alone ?? false,
-      round: this.#membership?.round ?? 0,
-      voters: this.#membership?.voters ?? [],
-      majority: this.#membership?.majority ?? 0,
-      worstLatenessMs: this.#latenessMs,
-      peers: this.#peerStatuses(),
+      ...this.#ownStatus(),
       services: [...this.#table.assignments()].map(({ service, ips, candidates, reason }) => ({
         service,
         ips,
@@ -225,6 +216,25 @@ export class Speaker {
         reason,
       })),
       moves: this.#reports.moves,
+    }
+  }
+
+  /** What does not grow with the number of Services. */
+  #ownStatus(): Omit<SpeakerStatus, 'services' | 'moves'> {
+    const { entitled = false, standing = false, alone = false } = this.#standing ?? {}
+    const { round = 0, voters = [], majority = 0 } = this.#membership ?? {}
+    return {
+      node: this.#options.node,
+      ready: this.#ready,
+      hasKey: this.#key !== undefined,
+      entitled,
+      standing,
+      alone,
+      round,
+      voters,
+      majority,
+      worstLatenessMs: this.#latenessMs,
+      peers: this.#peerStatuses(),
       failovers: this.#reports.groups,
     }
   }
@@ -330,7 +340,8 @@ export class Speaker {
   /** With every Pod an interface comes or goes; those that may announce seldom do. */
   #onLinks(): void {
     const links = this.#announcingLinks()
-    if (same(links, this.#ownLinks)) return
+    // Cut off altogether: nobody could be told, and the reflex thread is silent by itself.
+    if (links.length === 0 || same(links, this.#ownLinks)) return
     this.#ownLinks = links
     this.#registration?.setLinks(links)
     this.#nodesDirty = true
@@ -467,8 +478,9 @@ export class Speaker {
   #registered(): boolean {
     const { kube, clock, random, log } = this.#ports
     const { node, namespace } = this.#options
+    const status = () => encodeSummary(this.#ownStatus(), this.#owned.size)
     this.#registration ??= new SpeakerRegistration(
-      { kube, clock, random, log, node, namespace },
+      { kube, clock, random, log, node, namespace, status },
       this.#ownLinks,
     )
     return this.#informers.leases.items.has(this.#ownLease)
@@ -528,6 +540,7 @@ export class Speaker {
       case 'owned':
         for (const change of report.changes) this.#onOwned(change)
         this.#statusPass.request()
+        this.#registration?.statusChanged()
         break
       case 'node':
         this.#onLevel(report.node, report.to)
@@ -536,6 +549,7 @@ export class Speaker {
       case 'standing':
         this.#standing = report
         reports.standing(report, this.#owned.size)
+        this.#registration?.statusChanged()
         break
       case 'lost':
         reports.lost(report)

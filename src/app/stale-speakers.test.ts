@@ -20,7 +20,10 @@ function cluster(nodes: readonly string[]) {
   const speakers = new Map(
     nodes.map(node => [
       node,
-      new SpeakerRegistration({ kube, clock, random, log, node, namespace: NAMESPACE }, []),
+      new SpeakerRegistration(
+        { kube, clock, random, log, node, namespace: NAMESPACE, status: () => '{}' },
+        [],
+      ),
     ]),
   )
   const stale = new StaleSpeakers({ kube, clock, log }, NAMESPACE)
@@ -92,7 +95,53 @@ test('new links are told at once', async () => {
   speakers.get('a')?.setLinks(links)
   await pass(1000)
   const lease = kube.peek(RESOURCES.leases, { namespace: NAMESPACE, name: speakerLeaseName('a') })
-  const expected = speakerLease({ node: 'a', links }, NAMESPACE, 0)
+  const expected = speakerLease({ node: 'a', links }, NAMESPACE, 0, '{}')
   assert.deepEqual(lease?.metadata.annotations, expected.metadata.annotations)
   close()
+})
+
+test('a status is written with each renewal, and when it changes at most every two seconds', async () => {
+  const kube = new FakeKube()
+  const clock = new FakeClock()
+  let asked = 0
+  const registration = new SpeakerRegistration(
+    {
+      kube,
+      clock,
+      random: { next: () => 0.5 },
+      log: new FakeLog(),
+      node: 'a',
+      namespace: NAMESPACE,
+      status: () => String(++asked),
+    },
+    [],
+  )
+  const pass = async (ms: number) => {
+    for (let i = 0; i < ms; i += 100) {
+      clock.advance(100)
+      await kube.settle()
+    }
+  }
+  const written = () =>
+    kube.peek(RESOURCES.leases, { namespace: NAMESPACE, name: speakerLeaseName('a') })?.metadata
+      .annotations?.['lodestone.dev/status']
+  await pass(100)
+  assert.equal(written(), '1')
+  for (let i = 0; i < 15; i++) {
+    registration.statusChanged()
+    await pass(100)
+  }
+  assert.equal(written(), '1')
+  await pass(500)
+  assert.equal(written(), '2', 'once for all of those changes')
+  await pass(5000)
+  registration.statusChanged()
+  await pass(200)
+  assert.equal(written(), '3', 'at once after a while of silence')
+  await pass(10_000)
+  assert.equal(written(), '4', 'a renewal')
+  registration.close()
+  registration.statusChanged()
+  await pass(20_000)
+  assert.equal(written(), '4')
 })

@@ -101,6 +101,16 @@ export async function withCluster<T>(
     const objects = manifestsAsObjects(await readManifests(options.file), options.namespace, io)
     return await use({ objects, kube: undefined })
   }
+  return await withKube(options, async kube => {
+    return await use({ objects: await readLive(kube, options.namespace), kube })
+  })
+}
+
+/** Calls `use` with the API server that the options name; the connection ends with the call. */
+export async function withKube<T>(
+  options: Pick<InputOptions, 'kubeconfig' | 'namespace'>,
+  use: (kube: Kube) => Promise<T>,
+): Promise<T> {
   const [{ createKubeFromFlags }, { SystemClock }, { systemRandom }, { createLog }] = await Promise.all([
     import('../app/kube-flags.ts'),
     import('../sys/clock.ts'),
@@ -113,7 +123,7 @@ export async function withCluster<T>(
     { clock: new SystemClock(), random: systemRandom, log: createLog({ level: 'error', to: 2 }) },
   )
   try {
-    return await use({ objects: await readLive(kube, options.namespace), kube })
+    return await use(kube)
   } finally {
     kube.close()
   }

@@ -24,6 +24,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     program.addCommand(planCommand())
     const { explainCommand } = await import('./explain.ts')
     program.addCommand(explainCommand())
+    const { statusCommand } = await import('./status.ts')
+    program.addCommand(statusCommand())
   }
   for (const command of program.commands) inheritSettings(command)
   try {

@@ -26,6 +26,8 @@ export type SpeakerLink = {
 /** On each of the Leases: what the others select them by. */
 export const SPEAKER_LABEL = 'lodestone.dev/speaker'
 export const LINKS_ANNOTATION = 'lodestone.dev/links'
+/** For people: what `lodestone status` shows. No speaker goes by what another one says there. */
+export const STATUS_ANNOTATION = 'lodestone.dev/status'
 const NAME_PREFIX = 'lodestone-speaker.'
 /** A Lease that was not renewed for so long belongs to nobody: six renewals. */
 export const SPEAKER_STALE_MS = 60_000
@@ -40,7 +42,12 @@ export function speakerLeaseName(node: string): string {
 }
 
 /** The Lease as its speaker applies it. @param now wall clock, milliseconds since 1970 */
-export function speakerLease(facts: SpeakerFacts, namespace: string, now: number): KubeObject {
+export function speakerLease(
+  facts: SpeakerFacts,
+  namespace: string,
+  now: number,
+  status?: string,
+): KubeObject {
   return {
     apiVersion: 'coordination.k8s.io/v1',
     kind: 'Lease',
@@ -48,7 +55,10 @@ export function speakerLease(facts: SpeakerFacts, namespace: string, now: number
       name: speakerLeaseName(facts.node),
       namespace,
       labels: { [SPEAKER_LABEL]: 'true' },
-      annotations: { [LINKS_ANNOTATION]: JSON.stringify(facts.links) },
+      annotations: {
+        [LINKS_ANNOTATION]: JSON.stringify(facts.links),
+        ...(status !== undefined && { [STATUS_ANNOTATION]: status }),
+      },
     },
     spec: {
       holderIdentity: facts.node,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Ip } from '../../addr/ip.ts'
 import type { LabNodeStatus, LabStatus } from '../../api/lab.ts'
-import type { SpeakerStatus } from '../../api/speaker.ts'
+import type { SpeakerPeer, SpeakerStatus } from '../../api/speaker.ts'
 import { notOwned, notWhole, ownersOf, servicesOf } from './observer.ts'
 
 const IP = '192.0.2.100' as Ip
@@ -45,13 +45,25 @@ function speaker(name: string, owned: readonly string[], change: Partial<Speaker
     node: name,
     ready: true,
     hasKey: true,
-    peers: [{ node: name === 'node1' ? 'node2' : 'node1', status: 'alive' }],
+    entitled: true,
+    standing: true,
+    alone: false,
+    round: 1,
+    voters: ['node1', 'node2'],
+    majority: 2,
+    worstLatenessMs: 0,
+    peers: [peer(name === 'node1' ? 'node2' : 'node1', 'up')],
     services: [
       { service: 'default/web', ips: [IP, IP6], owned, candidates: ['node1', 'node2'], reason: null },
     ],
     moves: [],
+    failovers: [],
     ...change,
   }
+}
+
+function peer(node: string, status: string): SpeakerPeer {
+  return { node, status, voter: true, heardMsAgo: 3, intervalMs: 20, patienceMs: 80, jitterMs: 0 }
 }
 
 const SPEAKERS = new Map([
@@ -94,8 +106,8 @@ const NOT_OWNED: readonly [Parameters<typeof notOwned>, RegExp][] = [
   [[[WEB], withSpeaker(undefined)], /^the speaker of node2 is not ready$/],
   [[[WEB], withSpeaker(speaker('node2', [], { ready: false }))], /^the speaker of node2 is not ready$/],
   [
-    [[WEB], withSpeaker(speaker('node2', [], { peers: [{ node: 'node1', status: 'dead' }] }))],
-    /^to the speaker of node2, node1 is dead$/,
+    [[WEB], withSpeaker(speaker('node2', [], { peers: [peer('node1', 'down')] }))],
+    /^to the speaker of node2, node1 is down$/,
   ],
   [[[{ ...WEB, ips: [] }], SPEAKERS], /^Service default\/web has no address$/],
   [

@@ -130,7 +130,7 @@ export function notOwned(
 ): string | undefined {
   for (const [node, status] of speakers) {
     if (status?.ready !== true) return `the speaker of ${node} is not ready`
-    const peer = status.peers.find(({ status }) => status !== 'alive')
+    const peer = status.peers.find(({ status }) => status !== 'up')
     if (peer !== undefined) return `to the speaker of ${node}, ${peer.node} is ${peer.status}`
   }
   const owners = ownersOf(speakers)

@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import type { SpeakerStatus } from '../api/speaker.ts'
+import { encodeSummary } from '../api/speaker-summary.ts'
+import { speakerLease } from '../config/speakers.ts'
+import { l2StatusObject } from '../layer2/status.ts'
+import { type KubeObject, RESOURCES } from '../ports/kube.ts'
+import { FakeKube } from '../ports/kube-fake.ts'
+import { InputError } from './inputs.ts'
+import { readCluster, status } from './status.ts'
+import { clusterText, speakerText } from './status-text.ts'
+
+const NAMESPACE = 'metallb-system'
+const NOW = Date.UTC(2026, 0, 1, 12)
+
+function speaker(node: string, change: Partial<SpeakerStatus> = {}): SpeakerStatus {
+  return {
+    node,
+    ready: true,
+    hasKey: true,
+    entitled: true,
+    standing: true,
+    alone: false,
+    round: 1,
+    voters: ['node1', 'node2', 'node3'],
+    majority: 2,
+    worstLatenessMs: 0.42,
+    peers: [
+      {
+        node: 'node9',
+        status: 'up',
+        voter: false,
+        heardMsAgo: null,
+        intervalMs: 20,
+        patienceMs: 80,
+        jitterMs: 0.3,
+      },
+    ],
+    services: [],
+    moves: [],
+    failovers: [],
+    ...change,
+  }
+}
+
+function lease(status: SpeakerStatus, owned: number, agoMs: number): KubeObject {
+  return speakerLease({ node: status.node, links: [] }, NAMESPACE, NOW - agoMs, encodeSummary(status, owned))
+}
+
+const DOWN = [
+  {
+    node: 'node3',
+    status: 'down',
+    voter: true,
+    heardMsAgo: 60_000,
+    intervalMs: 20,
+    patienceMs: 133.4,
+    jitterMs: 40,
+  },
+]
+const TAKEN = {
+  owned: true,
+  count: 2,
+  ips: ['192.0.2.100', '192.0.2.101'],
+  at: new Date(NOW - 60_000).toISOString(),
+  until: new Date(NOW - 59_993).toISOString(),
+  because: 'node node3 is silent, last heard 83 ms before',
+  node: 'node3',
+  phases: {
+    lastHeardAt: NOW - 60_084,
+    suspectedAt: NOW - 60_043,
+    confirmedAt: NOW - 60_001,
+    announcedAt: NOW - 60_000,
+  },
+}
+
+function service(name: string, ips: readonly string[], type = 'LoadBalancer'): KubeObject {
+  return {
+    metadata: { name, namespace: 'default' },
+    spec: { type },
+    status: { loadBalancer: { ingress: ips.map(ip => ({ ip })) } },
+  }
+}
+
+function announced(name: string, node: string): KubeObject {
+  const { labels, ...content } = l2StatusObject(node, `default/${name}`, [])
+  return { metadata: { name: `l2-${name}-${node}`, namespace: NAMESPACE, labels }, ...content }
+}
+
+function cluster(): FakeKube {
+  const kube = new FakeKube()
+  const seed = (object: KubeObject) => kube.seed(RESOURCES.leases, object)
+  seed(lease(speaker('node1', { peers: DOWN, failovers: [TAKEN] }), 2, 4000))
+  seed(lease(speaker('node2', { peers: DOWN, standing: false }), 0, 1000))
+  // Was cut off, and holds the others for lost.
+  const lost = ['node1', 'node2'].map(node => ({ ...speaker('node3').peers[0], node, status: 'down' }))
+  seed(lease(speaker('node3', { entitled: false, peers: lost as SpeakerStatus['peers'] }), 2, 61_000))
+  seed(speakerLease({ node: 'node4', links: [] }, NAMESPACE, NOW))
+  kube.seed(RESOURCES.leases, {
+    metadata: { name: 'lodestone-controller', namespace: NAMESPACE },
+    spec: { holderIdentity: 'c' },
+  })
+  kube.seed(RESOURCES.services, service('web', ['192.0.2.100', '2001:db8::100']))
+  kube.seed(RESOURCES.services, service('dns', ['192.0.2.101']))
+  kube.seed(RESOURCES.services, service('waiting', []))
+  kube.seed(RESOURCES.services, service('inside', ['192.0.2.102'], 'ClusterIP'))
+  kube.seed(RESOURCES.serviceL2Statuses, announced('web', 'node1'))
+  return kube
+}
+
+test('the cluster: its speakers with what others hold of them, who announces what, the last moves', async () => {
+  assert.equal(
+    clusterText(await readCluster(cluster(), NAMESPACE), NOW),
+    `SPEAKER  STATE                                  OWNS  VOTES  NOT UP                  PATIENCE  LATENESS  RENEWED
+node1    up                                     2     yes    node3 down              133 ms    0.4 ms    4 s ago
+node2    on probation                           0     yes    node3 down              133 ms    0.4 ms    1 s ago
+node3    not heard of; down to node1 and node2  2     yes    node1 down, node2 down  80 ms     0.4 ms    61 s ago
+node4    unknown                                -     -      -                       -         -         0 s ago
+
+ADDRESS        SERVICE      ANNOUNCED BY
+192.0.2.101    default/dns  nobody
+192.0.2.100    default/web  node1
+2001:db8::100  default/web  node1
+
+Last moves, newest first
+  2026-01-01T11:59:00.000Z  node1 took 192.0.2.100 192.0.2.101: node node3 is silent, last heard 83 ms before (last heard 84 ms before it was announced, suspected 43 ms, confirmed 1 ms, the last one 7 ms later)`,
+  )
+})
+
+test('an empty cluster says so', async () => {
+  assert.equal(
+    clusterText(await readCluster(new FakeKube(), NAMESPACE), NOW),
+    'No speaker is registered.\n\nNo Service of type LoadBalancer has an address.',
+  )
+})
+
+test('one speaker in all detail', () => {
+  const text = speakerText(
+    speaker('node1', {
+      services: [
+        {
+          service: 'default/web',
+          ips: ['192.0.2.100'],
+          owned: ['192.0.2.100'],
+          candidates: ['node1', 'node2'],
+          reason: null,
+        },
+        { service: 'default/off', ips: ['192.0.2.109'], owned: [], candidates: [], reason: 'noEndpoints' },
+      ],
+      failovers: [{ ...TAKEN, owned: false, phases: null, count: 1, ips: ['192.0.2.100'] }],
+    }),
+  )
+  assert.equal(
+    text,
+    `Speaker node1: up
+  voters: node1, node2 and node3; 2 of them decide
+  round 1; timers late by at most 0.4 ms
+  announces 1 of 2 Services of type LoadBalancer
+
+PEER   LEVEL  VOTES  HEARD  INTERVAL  PATIENCE  JITTER
+node9  up     no     -      20 ms     80 ms     0.3 ms
+
+SERVICE      ADDRESSES    ANNOUNCED HERE  CANDIDATES
+default/web  192.0.2.100  192.0.2.100     node1, node2
+default/off  192.0.2.109  -               noEndpoints
+
+Last moves, newest first
+  2026-01-01T11:59:00.000Z  node1 gave up 192.0.2.100: node node3 is silent, last heard 83 ms before`,
+  )
+})
+
+test('--speaker reads a speaker over HTTP; what is none is refused', async t => {
+  const server = createServer((request, response) => {
+    if (request.url === '/status') response.end(JSON.stringify(speaker('node1')))
+    else if (request.url === '/other') response.end('{"node":"node1"}')
+    else response.writeHead(404).end()
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const out: string[] = []
+  const io = { out: (text: string) => out.push(text), err: () => {}, exit: () => {} }
+  const ask = (url: string, output: 'text' | 'json' = 'text') =>
+    status({ namespace: NAMESPACE, speaker: url, output }, io)
+  assert.equal(await ask(base), 0)
+  assert.match(out[0] ?? '', /^Speaker node1: up\n/)
+  assert.equal(await ask(`${base}/status`, 'json'), 0)
+  assert.deepEqual(JSON.parse(out[1] ?? ''), speaker('node1'))
+  for (const [url, said] of [
+    ['nonsense', /is no URL/],
+    [`${base}/other`, /is not the status of a speaker/],
+    [`${base}/none`, /it answers 404/],
+    ['http://127.0.0.1:1', /cannot read http:\/\/127\.0\.0\.1:1\/status: /],
+  ] as const) {
+    await assert.rejects(
+      ask(url),
+      (error: unknown) => error instanceof InputError && said.test(error.message),
+    )
+  }
+})
