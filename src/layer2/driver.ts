@@ -222,6 +222,9 @@ export class Reflex {
         case 'ask-witness':
           this.#askWitness(now)
           break
+        case 'askers':
+          this.#runLayer2({ type: 'askers', node: effect.node, body: effect.body, now })
+          break
         case 'claimed':
           this.#runLayer2({ type: 'claimed', node: effect.node, claims: effect.claims, now })
           break
@@ -276,6 +279,9 @@ export class Reflex {
           this.#runMembership({ type: 'claims', claims, ...(to === undefined ? {} : { to }), now: event.now })
           break
         }
+        case 'introduce':
+          this.#runMembership({ type: 'askers', to: effect.to, bodies: effect.bodies, now: event.now })
+          break
         case 'conflict': {
           const { ip, mac, services, action } = effect
           const interfaceName = this.#ports.links.current().get(effect.interfaceIndex)?.name ?? ''

@@ -2,9 +2,11 @@ import type { Ip } from '../addr/ip.ts'
 import { isMulticastMac, type Mac, ZERO_MAC } from '../addr/mac.ts'
 import type { AddressTerm, Level } from '../membership/machine.ts'
 import type { Ms } from '../ports/clock.ts'
+import { DecodeError } from '../wire/io.ts'
 import { answerFrame, type Heard, hear } from './frames.ts'
 import {
   act,
+  actBy,
   answeredWhileAsking,
   ask,
   beginStep,
@@ -15,6 +17,7 @@ import {
   type Effect,
   endStep,
   forget,
+  HAND_OVER_MS,
   handOver,
   joinGroup,
   type Layer2,
@@ -37,6 +40,7 @@ import {
   yieldTo,
 } from './ownership.ts'
 import { ranksBefore, whoPrecedes } from './precedence.ts'
+import { answersAsker, handToOwner, introduced, introduceTo, isEmpty, isShared } from './sharing.ts'
 import { ASKED_MAX, createSuspicion, putOff } from './suspicion.ts'
 
 export type { Claim, Effect, Layer2, Nic, Vip } from './ownership.ts'
@@ -76,6 +80,8 @@ export type Event =
       readonly claims: readonly AddressTerm[]
       readonly now: Ms
     }
+  /** Another node says who asked it: see wire/askers.ts. */
+  | { readonly type: 'askers'; readonly node: string; readonly body: Uint8Array; readonly now: Ms }
   | { readonly type: 'frame'; readonly interfaceIndex: number; readonly frame: Uint8Array; readonly now: Ms }
   | { readonly type: 'tick'; readonly now: Ms }
   /** This node was voted down while it was away: others own what it owned. */
@@ -130,6 +136,8 @@ function perform(m: Layer2, event: Event): void {
     case 'claimed':
       for (const each of event.claims) onClaim(m, event.node, each, now)
       return
+    case 'askers':
+      return onAskers(m, event.body, now)
     case 'frame':
       return onFrame(m, event.interfaceIndex, event.frame, now)
     case 'tick':
@@ -143,7 +151,7 @@ function perform(m: Layer2, event: Event): void {
       }
       return
     case 'drain':
-      return onDrain(m, now + event.patienceMs)
+      return onDrain(m, now + event.patienceMs, now)
   }
 }
 
@@ -152,7 +160,8 @@ export function nextDeadline(m: Layer2): Ms {
   let next = m.timers.due
   if (m.draining !== undefined && !m.draining.done) next = Math.min(next, m.draining.until)
   for (const { downAt } of m.suspicions.values()) if (downAt !== undefined) next = Math.min(next, downAt)
-  return next
+  for (const { dueAt } of m.introductions.values()) next = Math.min(next, dueAt)
+  return m.entitled ? Math.min(next, m.repairs.nextDeadline()) : next
 }
 
 function onStanding(m: Layer2, standing: Standing, now: Ms): void {
@@ -276,6 +285,8 @@ function setLevel(m: Layer2, node: string, level: Level, now: Ms): void {
     if (state !== undefined) decide(m, state, now)
   }
   if (present && !isPresent(before)) sayAgain(m, node, now)
+  // On probation it hears no solicitations for what it may not answer, so it is told again when it stands.
+  if (level === 'up' || (present && !isPresent(before))) introduceTo(m, node, now)
 }
 
 function isPresent(level: Level): boolean {
@@ -290,7 +301,7 @@ function sayAgain(m: Layer2, node: string, now: Ms): void {
   const first = m.announcedAllAt !== now
   m.announcedAllAt = now
   for (const state of m.vips.values()) {
-    if (!owns(state)) continue
+    if (!owns(state) || isShared(state.vip)) continue
     claim(m, state, node)
     if (first && state.roundsUntil <= now) startRounds(m, state, now)
   }
@@ -302,7 +313,7 @@ function onSuspect(m: Layer2, node: string, patienceMs: Ms): void {
   const asked: Ip[] = []
   for (const ip of m.behind.get(node) ?? []) {
     const state = m.vips.get(ip)
-    if (state === undefined || owns(state)) continue
+    if (state === undefined || owns(state) || isShared(state.vip)) continue
     const field = { levels, probation: m.probation, claimer: state.claimer }
     if (!state.vip.claims.some(each => whoPrecedes(each, field) === undefined)) continue
     ask(m, state)
@@ -315,7 +326,7 @@ function onSuspect(m: Layer2, node: string, patienceMs: Ms): void {
 /** Another speaker owns the address, by its own account. */
 function onClaim(m: Layer2, node: string, { ip, term }: AddressTerm, now: Ms): void {
   const state = m.vips.get(ip)
-  if (state === undefined || node === m.options.self) return
+  if (state === undefined || node === m.options.self || isShared(state.vip)) return
   const highest = state.term
   if (term >= highest) {
     state.term = term
@@ -336,7 +347,16 @@ function onClaim(m: Layer2, node: string, { ip, term }: AddressTerm, now: Ms): v
   }
 }
 
-function onDrain(m: Layer2, until: Ms): void {
+function onAskers(m: Layer2, body: Uint8Array, now: Ms): void {
+  try {
+    introduced(m, body, now)
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error
+    drop(m, 'undecodable')
+  }
+}
+
+function onDrain(m: Layer2, until: Ms, now: Ms): void {
   m.cause = { type: 'drain' }
   const left = new Set<Ip>()
   for (const state of m.vips.values()) {
@@ -345,6 +365,13 @@ function onDrain(m: Layer2, until: Ms): void {
     stopRounds(state)
   }
   m.draining = { until, left, done: false }
+  for (const ip of left) {
+    const state = m.vips.get(ip)
+    if (state === undefined || !isShared(state.vip)) continue
+    decide(m, state, now)
+    // The others tell its askers as soon as they hear that it leaves, and they alone.
+    if (!isEmpty(state.shares)) actBy(m, state, Math.min(until, now + HAND_OVER_MS))
+  }
   if (!m.entitled) for (const ip of left) releaseIp(m, ip, until)
 }
 
@@ -411,6 +438,10 @@ function onQuestion(m: Layer2, nic: Nic, heard: Heard & { type: 'question' }, no
   if (mac === undefined && !heard.probes) return drop(m, 'asker-unknown')
   if (mac !== undefined && !unicast) return drop(m, 'asker-not-unicast')
   if (!permits(state.won, target, nic)) return drop(m, 'not-on-this-interface')
+  if (isShared(state.vip)) {
+    if (!answersAsker(m, state, asker.ip, heard.toEverybody)) return drop(m, 'not-our-share')
+    if (!heard.toEverybody) handToOwner(m, state, asker.ip)
+  }
   m.out.push({ type: 'request', ip: target })
   const frame = answerFrame(nic.mac, heard)
   m.out.push({ type: 'send', interfaceIndex: nic.index, frame, ip: target, kind: 'reply' })
@@ -432,6 +463,8 @@ function seen(m: Layer2, ip: Ip, mac: Mac, nic: Nic, now: Ms): void {
   for (const suspicion of m.suspicions.values()) if (suspicion.asked.has(ip)) suspicion.answered = true
   const state = m.vips.get(ip)
   if (state === undefined) return
+  // The others that share it are right to answer.
+  if (isShared(state.vip) && m.macs.of.has(mac) && !m.alone) return
   if (!owns(state)) {
     if (state.asksLeft > 0) answeredWhileAsking(m, state, now)
     return

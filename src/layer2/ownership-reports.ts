@@ -26,7 +26,10 @@ export class OwnershipReports {
     this.#nodes.set(change.node, change)
   }
 
-  owned({ ip, services, owned, cause }: Effect & { type: 'owned' }, interfaces: readonly string[]): void {
+  owned(
+    { ip, services, owned, shared, cause }: Effect & { type: 'owned' },
+    interfaces: readonly string[],
+  ): void {
     const now = this.#clock.now()
     // What was said of it before comes first.
     this.announced(ip)
@@ -39,7 +42,8 @@ export class OwnershipReports {
       atWallMs: this.#clock.wallNow(),
       because: becauseOf(cause, node, now),
     }
-    if (owned && interfaces.length > 0) this.#waiting.set(ip, { change, because: node })
+    // What is shared is announced to nobody, or to some hosts one by one.
+    if (owned && interfaces.length > 0 && shared !== true) this.#waiting.set(ip, { change, because: node })
     else this.#ready.push(change)
   }
 

@@ -5,6 +5,19 @@ import type { Ms } from '../ports/clock.ts'
 import { Askers } from './askers.ts'
 import { announcementFrames, repairFrame } from './frames.ts'
 import { whoPrecedes } from './precedence.ts'
+import { RepairQueue } from './repair-queue.ts'
+import type { Shares } from './shards.ts'
+import {
+  type Introductions,
+  introduceDue,
+  isShared,
+  reshare,
+  sharesNow,
+  takesPart,
+  tellDue,
+  tellOwnAskers,
+  withoutSelf,
+} from './sharing.ts'
 import type { Suspicion } from './suspicion.ts'
 import { type Sleeper, Timers } from './timers.ts'
 
@@ -73,6 +86,8 @@ export type Drop =
   | 'not-our-address'
   | 'not-on-this-interface'
   | 'not-to-us'
+  /** Shared, and the asker is another node's. */
+  | 'not-our-share'
   /** Ours, but no majority of the voters has heard from us of late: another node may own it by now. */
   | 'not-entitled'
   /** A multicast solicitation that does not say where to answer, though its sender has an address (RFC 4861 section 4.3). */
@@ -98,11 +113,15 @@ export type Effect =
       /** Those by which this node owns the address, or did until now. Told anew when they change. */
       readonly services: readonly string[]
       readonly owned: boolean
+      /** With others: nothing is announced to everybody. Absent: it is not. */
+      readonly shared?: true
       readonly cause: Cause
       readonly at: Ms
     }
   /** Tell the terms of our addresses to one node, or to all. */
   | { readonly type: 'claim'; readonly claims: readonly AddressTerm[]; readonly to: string | undefined }
+  /** Tell a node who asked for addresses: see wire/askers.ts. */
+  | { readonly type: 'introduce'; readonly to: string; readonly bodies: readonly Uint8Array[] }
   /** Somebody who is no speaker of this cluster has an address of ours (RFC 5227 section 2.4). */
   | {
       readonly type: 'conflict'
@@ -140,7 +159,7 @@ const REPAIRS_MAX = 256
 /** Who yielded to a claim leaves it to the other for so long before it takes the address that is its own by rank. */
 const YIELD_MS = 1000
 /** How long an address that is no longer ours to have is answered for while its next owner does not show up. */
-const HAND_OVER_MS = 1000
+export const HAND_OVER_MS = 1000
 /** While an address is given away its next owner is told the term so often. */
 const REMIND_MS = 1000
 /** A node that is alone asks the wire this often, and so many times before it takes an address. */
@@ -157,6 +176,8 @@ export type VipState = Sleeper & {
   vip: Vip
   /** The claims by which this node owns the address; none: it does not. */
   won: readonly Claim[]
+  /** Who shares it, as seen last; undefined: it has one owner. */
+  shares: Shares | undefined
   /** The highest term that was heard of or used. */
   term: number
   /** The term by which it is ours. */
@@ -196,6 +217,10 @@ export type Layer2 = {
   /** By node, the addresses that it claimed last. */
   readonly claimed: Map<string, Set<VipState>>
   readonly askers: Askers
+  /** Askers of shared addresses that are to be told by themselves. */
+  readonly repairs: RepairQueue
+  /** By node that was not there to hear who asked. */
+  readonly introductions: Map<string, Introductions>
   readonly suspicions: Map<string, Suspicion>
   readonly nics: Map<number, Nic>
   /** Of the other speakers. `complete`: of all of them, so that any other MAC is a stranger's. */
@@ -228,6 +253,8 @@ export function createLayer2(options: Layer2Options): Layer2 {
     behind: new Map(),
     claimed: new Map(),
     askers: new Askers(),
+    repairs: new RepairQueue(),
+    introductions: new Map(),
     suspicions: new Map(),
     nics: new Map(),
     macs: { of: new Map(), complete: false },
@@ -248,6 +275,7 @@ export function createVip(vip: Vip): VipState {
   return {
     vip,
     won: [],
+    shares: undefined,
     term: 0,
     ownTerm: 0,
     claimer: undefined,
@@ -273,6 +301,8 @@ export function beginStep(m: Layer2): void {
 
 /** The effects of the step, its claims gathered to one effect for each who is told. */
 export function endStep(m: Layer2, now: Ms): Effect[] {
+  tellDue(m, nicsOf, now)
+  introduceDue(m, now)
   for (const [to, terms] of m.claims) {
     m.out.push({ type: 'claim', claims: [...terms].map(([ip, term]) => ({ ip, term })), to })
   }
@@ -300,6 +330,12 @@ export function rankOf(state: VipState): number {
 /** Makes the address owned, given away or not owned, as the claims and the levels of the other nodes say. */
 export function decide(m: Layer2, state: VipState, now: Ms): void {
   if (state.giving?.gone === true) return
+  if (isShared(state.vip)) return decideShared(m, state, now)
+  const wasShared = state.shares !== undefined
+  if (wasShared) {
+    state.shares = undefined
+    m.repairs.drop(state.vip.ip)
+  }
   let preceding: string | undefined
   const field = { levels: m.levels, probation: m.probation, claimer: state.claimer }
   const won = state.vip.claims.filter(claim => {
@@ -311,13 +347,43 @@ export function decide(m: Layer2, state: VipState, now: Ms): void {
   if (won.length === 0) {
     state.asksLeft = 0
     if (owns(state)) giveAway(m, state, preceding, now)
-  } else if (owns(state)) keep(m, state, won, now)
-  else if (m.entitled && m.draining === undefined) {
+  } else if (owns(state)) {
+    keep(m, state, won, now)
+    if (wasShared) announceAlone(m, state, now)
+  } else if (m.entitled && m.draining === undefined) {
     if (now < m.holdUntil || now < state.yieldedUntil) {
       actBy(m, state, Math.max(m.holdUntil, state.yieldedUntil))
     } else if (m.alone || state.wary) askFirst(m, state, now)
     else take(m, state, won, now)
   }
+}
+
+/** Everybody who takes part answers; who does is a matter of the levels alone, so nobody has to give anything away. */
+function decideShared(m: Layer2, state: VipState, now: Ms): void {
+  const before = state.shares
+  const after = sharesNow(m, state.vip)
+  state.shares = withoutSelf(m, after)
+  // It had one owner until now, which may not be done announcing it.
+  if (before === undefined) stopRounds(state)
+  // While it leaves, a node goes on answering those whose entries name it.
+  if (!takesPart(m, after)) return m.draining !== undefined ? undefined : release(m, state, now)
+  if (owns(state)) {
+    state.giving = undefined
+    keep(m, state, state.vip.claims, now)
+  } else if (!m.entitled || m.draining !== undefined) return
+  else if (now < m.holdUntil) return actBy(m, state, m.holdUntil)
+  else if (m.alone) return askFirst(m, state, now)
+  else take(m, state, state.vip.claims, now)
+  state.shares = after
+  reshare(m, state, before, now)
+}
+
+/** It was shared and has one owner again: that one must say so to everybody. */
+function announceAlone(m: Layer2, state: VipState, now: Ms): void {
+  state.term++
+  state.ownTerm = state.term
+  state.claimDue = true
+  startRounds(m, state, now)
 }
 
 /** The node whose address this is next must show itself before we stop. */
@@ -337,6 +403,7 @@ function giveAway(m: Layer2, state: VipState, to: string | undefined, now: Ms): 
 /** No longer ours to have, but still somebody's: answered for until that one shows itself. */
 export function handOver(m: Layer2, state: VipState, now: Ms): void {
   if (!owns(state) || !m.entitled || m.draining !== undefined) return release(m, state, now)
+  if (state.shares !== undefined) state.shares = withoutSelf(m, state.shares)
   state.giving = { until: now + HAND_OVER_MS, gone: true }
   stopRounds(state)
   actBy(m, state, state.giving.until)
@@ -367,7 +434,11 @@ function take(m: Layer2, state: VipState, won: readonly Claim[], now: Ms): void 
   state.repairDue = true
   tellOwned(m, state, true, now)
   for (const nic of nicsOf(m, state)) joinGroup(m, state, nic)
-  startRounds(m, state, now)
+  if (!isShared(state.vip)) startRounds(m, state, now)
+  else if (m.alone) {
+    state.shares = sharesNow(m, state.vip)
+    tellOwnAskers(m, state, now)
+  }
   if (m.alone) actBy(m, state, now + ASK_AGAIN_MS)
 }
 
@@ -380,6 +451,10 @@ export function release(m: Layer2, state: VipState, now: Ms): void {
     for (const nic of nicsOf(m, state)) leaveGroup(m, state, nic)
   }
   state.won = []
+  if (state.shares !== undefined) {
+    state.shares = withoutSelf(m, state.shares)
+    m.repairs.drop(state.vip.ip)
+  }
   state.giving = undefined
   state.claimDue = state.repairDue = false
   state.actAt = NEVER
@@ -401,13 +476,14 @@ export function forget(m: Layer2, state: VipState): void {
   state.actAt = NEVER
   stopRounds(state)
   m.askers.forget(state.vip.ip)
+  m.repairs.drop(state.vip.ip)
   unlink(m, state.vip)
 }
 
-/** The nodes whose loss may make the address ours. */
+/** The nodes whose loss may make the address ours, or that share it. */
 export function link(m: Layer2, { ip, claims }: Vip): void {
-  for (const { ahead } of claims) {
-    for (const node of ahead) {
+  for (const { ahead, behind, mode } of claims) {
+    for (const node of mode === 'sharded' ? [...ahead, ...behind] : ahead) {
       const ips = m.behind.get(node)
       if (ips === undefined) m.behind.set(node, new Set([ip]))
       else ips.add(ip)
@@ -416,8 +492,8 @@ export function link(m: Layer2, { ip, claims }: Vip): void {
 }
 
 export function unlink(m: Layer2, { ip, claims }: Vip): void {
-  for (const { ahead } of claims) {
-    for (const node of ahead) {
+  for (const { ahead, behind } of claims) {
+    for (const node of [...ahead, ...behind]) {
       const ips = m.behind.get(node)
       ips?.delete(ip)
       if (ips?.size === 0) m.behind.delete(node)
@@ -442,7 +518,8 @@ export function setClaimer(m: Layer2, state: VipState, node: string | undefined)
 
 function tellOwned(m: Layer2, state: VipState, owned: boolean, at: Ms): void {
   const { ip } = state.vip
-  m.out.push({ type: 'owned', ip, services: servicesOf(state), owned, cause: m.cause, at })
+  const shared = isShared(state.vip) && { shared: true as const }
+  m.out.push({ type: 'owned', ip, services: servicesOf(state), owned, ...shared, cause: m.cause, at })
 }
 
 /** Tells our term of the address, with those of other addresses at the end of the step. */
@@ -469,6 +546,7 @@ export function answeredWhileAsking(m: Layer2, state: VipState, now: Ms): void {
 /** What `actAt` was set for. */
 export function act(m: Layer2, state: VipState, now: Ms): void {
   state.actAt = NEVER
+  if (m.draining !== undefined && isShared(state.vip)) return release(m, state, now)
   if (state.giving?.gone === true) {
     if (now >= state.giving.until) release(m, state, now)
     else actBy(m, state, state.giving.until)
@@ -509,6 +587,7 @@ export function actBy(m: Layer2, state: VipState, at: Ms): void {
 /** A node that gives addresses away announces nothing any more. */
 export function startRounds(m: Layer2, state: VipState, now: Ms, forMs: Ms = ROUNDS_FOR_MS): void {
   if (m.draining !== undefined || state.giving !== undefined) return
+  if (isShared(state.vip)) return tellOwnAskers(m, state, now)
   state.roundsUntil = Math.max(state.roundsUntil, now + forMs)
   state.roundAt = Math.min(state.roundAt, now)
   round(m, state, now)
