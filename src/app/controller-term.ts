@@ -324,7 +324,9 @@ export class ControllerTerm {
     const decided = this.#allocator.get(key)
     if (facts === undefined || decided === undefined || this.#config === undefined) return
     const check = this.#announcement(facts)
-    if (this.#conditionsToWrite(facts, check) !== undefined) this.#writeLater(key)
+    // A write that waits for its turn writes them too.
+    if (!this.#writes.isNext(key) && this.#conditionsToWrite(facts, check) !== undefined)
+      this.#writeLater(key)
     if (facts.type !== 'LoadBalancer' || decided.ips.length === 0) {
       this.#unannounced.delete(key)
       return
