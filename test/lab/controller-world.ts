@@ -227,10 +227,7 @@ export class World {
     for (const other of services) {
       const twice = added.filter(ip => holdsOf(other).includes(ip))
       if (other.metadata.uid === after.metadata.uid || twice.length === 0 || mayShare(after, other)) continue
-      // One that has to leave it anyway may be told a moment later.
-      const rest = services.filter(({ metadata }) => metadata.uid !== after.metadata.uid)
-      if (demandOf(other, rest, this.pools) === undefined)
-        this.wrong.push(`${who} and ${other.metadata.namespace}/${other.metadata.name} have ${twice.join()}`)
+      this.wrong.push(`${who} and ${other.metadata.namespace}/${other.metadata.name} have ${twice.join()}`)
     }
     if (added.length > 0) this.allocations++
   }
