@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { HASH_SEED } from './flow-hash.ts'
 import { TABLE_SIZES } from './maglev.ts'
 import {
   CLIENT_MARK,
@@ -15,8 +16,6 @@ import { classId } from './tables.ts'
 
 export const STEERING_TABLE = 'lodestone_steering'
 const TABLE = `netdev ${STEERING_TABLE}`
-/** Must be the same on every node, for ever: another seed is another table. */
-const SEED = '0x10de5701'
 /** A transaction of so many elements is over in some milliseconds; the kernel lets nobody else change rules meanwhile. */
 const ELEMENTS_PER_TRANSACTION = 4000
 const ELEMENTS_PER_LINE = 500
@@ -55,8 +54,11 @@ function declaration(): string[] {
     ...chain('here', ['meta mark set 0 meta priority set none accept']),
     ...([4, 6] as const).flatMap(sharedChains),
     ...chain('start', [
-      // A frame of a VLAN comes again, without its tag, on the interface of that VLAN.
-      'ether type { 8021q, 8021ad } accept',
+      // A switch that does not know where an address is sends a copy to every node.
+      'meta pkttype != host accept',
+      // A frame of a VLAN comes again, without its tag, on the interface of that VLAN. Number 0 is none: such a tag is a priority only.
+      'ether type 8021q vlan id != 0 accept',
+      'ether type 8021ad accept',
       'meta protocol vmap { ip : goto start4, ip6 : goto start6 }',
     ]),
   ]
@@ -87,7 +89,8 @@ function sharedChains(f: 4 | 6): string[] {
     // 0x78000000: affinity and size.
     return chain(`${name}${f}`, [`meta mark & 0x78000000 vmap { ${verdicts.join(', ')} }`, 'goto here'])
   }
-  const hash = (what: string) => (size: number) => `meta priority set jhash ${what} mod ${size} seed ${SEED}`
+  const hash = (what: string) => (size: number) =>
+    `meta priority set jhash ${what} mod ${size} seed 0x${HASH_SEED.toString(16)}`
   return [
     ...chain(`second${f}`, [`meta mark & 0x0000ffff vmap @seconds${f}`, 'goto here']),
     ...chain(`node${f}`, [

@@ -1,8 +1,11 @@
 // Three nodes with a pod each and a client on one wire; a second client behind a router whose link is narrow; a second wire that two of
 // the nodes and a third client share. In network namespaces below the one that this process has for itself.
-import { type ChildProcess, spawn } from 'node:child_process'
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import type { Ipv4, Ipv6 } from '../../src/addr/ip.ts'
 import { FlowSteering } from '../../src/dataplane/flow-steering.ts'
 import { ServiceProxy } from '../../src/dataplane/proxy.ts'
@@ -18,6 +21,31 @@ import type { Nft } from '../../src/ports/nft.ts'
 import { ConntrackTool } from '../../src/sys/conntrack.ts'
 import { createNft } from '../../src/sys/nft.ts'
 import { clock, inside, ip, prefix, run } from './service-proxy-lab.ts'
+
+const INSIDE = 'LODESTONE_INSIDE_NAMESPACES'
+
+/**
+ * True in the process that the runner started: there, one test runs the file again inside private network, mount and process namespaces,
+ * with a user namespace too when it is not root, so that nothing of it can stay behind.
+ */
+export function outside(title: string, url: string): boolean {
+  if (process.env[INSIDE] !== undefined) return false
+  test(`${title}, inside namespaces`, () => {
+    const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user']
+    // /run as a whole: without root nobody may create /run/netns in the one that is there.
+    const script = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"'
+    const node = [process.execPath, '--enable-source-maps', '--test-reporter=spec', fileURLToPath(url)]
+    const { NODE_TEST_CONTEXT: _, ...environment } = process.env
+    const result = spawnSync(
+      'unshare',
+      [...user, '--net', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', script, 'sh', ...node],
+      { encoding: 'utf8', env: { ...environment, [INSIDE]: 'yes' }, timeout: 240_000 },
+    )
+    assert.equal(result.status, 0, `${String(result.error ?? '')}\n${result.stdout}\n${result.stderr}`)
+    assert.match(result.stdout, /pass [1-9]/, 'the tests ran')
+  })
+  return true
+}
 
 export const NODES = ['n1', 'n2', 'n3'] as const
 export type NodeName = (typeof NODES)[number]

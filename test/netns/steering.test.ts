@@ -1,9 +1,6 @@
-// Flow steering in real namespaces with real connections, beside the lab's service proxy. The file runs itself again inside private
-// network, mount and process namespaces, so that nothing of it can stay behind.
+// Flow steering in real namespaces with real connections, beside the lab's service proxy.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { SteeredService } from '../../src/dataplane/steering.ts'
 import { inside } from './service-proxy-lab.ts'
 import {
@@ -22,6 +19,7 @@ import {
   NODES,
   type NodeName,
   newSteering,
+  outside,
   plugIn,
   plugOut,
   proxyService,
@@ -31,30 +29,7 @@ import {
   vip,
 } from './steering-lab.ts'
 
-const INSIDE = 'LODESTONE_INSIDE_NAMESPACES'
-
-if (process.env[INSIDE] === undefined) {
-  test('flow steering, inside namespaces', () => {
-    const root = process.getuid?.() === 0
-    const user = root ? [] : ['--user', '--map-root-user']
-    // /run as a whole: without root nobody may create /run/netns in the one that is there.
-    const script = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"'
-    const node = [
-      process.execPath,
-      '--enable-source-maps',
-      '--test-reporter=spec',
-      fileURLToPath(import.meta.url),
-    ]
-    const { NODE_TEST_CONTEXT: _, ...environment } = process.env
-    const result = spawnSync(
-      'unshare',
-      [...user, '--net', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', script, 'sh', ...node],
-      { encoding: 'utf8', env: { ...environment, [INSIDE]: 'yes' }, timeout: 240_000 },
-    )
-    assert.equal(result.status, 0, `${String(result.error ?? '')}\n${result.stdout}\n${result.stderr}`)
-    assert.match(result.stdout, /pass [1-9]\d/, 'the tests ran')
-  })
-} else {
+if (!outside('flow steering', import.meta.url)) {
   const nodes = {} as Record<NodeName, LabNode>
 
   before(async () => {
