@@ -113,6 +113,12 @@ export function decodeMessage(
   }
 }
 
+/** With a length of 0, which is to be filled in: at {@link HEADER_LENGTH} - 3. */
+export function writeHeader(w: Writer, type: Message['type']): void {
+  for (let i = 0; i < MARKER_LENGTH; i += 4) w.u32(0xffffffff)
+  w.u16(0).u8(CODE[type])
+}
+
 const INITIAL: UpdateContext = { fourOctetAs: true, internal: false }
 
 /** One that is longer than `lengthMax` is a broken invariant: see adj-rib-out on how many prefixes fit. */
@@ -122,8 +128,7 @@ export function encodeMessage(
   lengthMax = MESSAGE_MAX,
 ): Uint8Array {
   const w = new Writer(message.type === 'update' ? 256 : 64)
-  for (let i = 0; i < MARKER_LENGTH; i += 4) w.u32(0xffffffff)
-  w.u16(0).u8(CODE[message.type])
+  writeHeader(w, message.type)
   switch (message.type) {
     case 'open':
       writeOpen(w, message)
