@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { BGP_UPDATES } from '../../../test/golden/bgp.ts'
 import type { Ip } from '../../addr/ip.ts'
 import type { Prefix } from '../../addr/prefix.ts'
-import { type PathAttributes, type UpdateContext } from './attributes.ts'
+import type { PathAttributes, UpdateContext } from './attributes.ts'
 import { decodeMessage, encodeMessage } from './message.ts'
 import { announcementTemplate, packAnnouncement, packWithdrawal } from './pack.ts'
 
@@ -59,5 +59,5 @@ test('a message is filled to the last byte and never beyond', () => {
     // Room is kept for the length of two octets that a longer attribute has.
     assert(gone.bytes.length <= lengthMax && gone.bytes.length > lengthMax - 6)
   }
-  assert.equal(announcementTemplate(about, CONTEXT, 60), undefined)
+  assert.equal(announcementTemplate(about, CONTEXT, 59), undefined)
 })
