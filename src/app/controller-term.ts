@@ -24,6 +24,7 @@ import {
 } from './controller-metrics.ts'
 import type { ControllerDeps, ControllerFlags } from './controller-options.ts'
 import { type ControllerView, same, versionNumber, type WatchedService } from './controller-view.ts'
+import { Handovers } from './handovers.ts'
 import { keepMemberlistSecret } from './memberlist-secret.ts'
 import {
   ALLOCATED,
@@ -46,6 +47,9 @@ const CONDITIONS_DELAY_MS = 1000
 const UNANNOUNCED_GRACE_MS = 5000
 /** How long a stop waits for writes that are on their way. */
 const STOP_MS = 5000
+
+/** For a Service that gives its address to one whose address it gets. */
+const NOTHING = { ips: [], pool: null } as const
 
 /**
  * The time in which a controller acts: from when it leads until it does not. Begins with nothing but what the cluster
@@ -72,6 +76,7 @@ export class ControllerTerm {
   #cancelPass: (() => void) | undefined
   /** Versions that our own writes made and the informer has yet to show: older ones are out of date. */
   readonly #awaited = new Map<string, bigint>()
+  readonly #handovers = new Handovers()
   /** For each Service the causes that people were told of and that still hold. */
   readonly #told = new Map<string, ReadonlySet<string>>()
   /** What is wrong with a Service that holds addresses all the same. */
@@ -185,17 +190,31 @@ export class ControllerTerm {
     this.#changed.clear()
     const decisions = this.#allocator.reconcile({ ...(config && { config }), changed, removed })
     this.#count(UPDATES, changed.length + removed.length)
+    // All that is to leave is known before anything is written.
+    const free = decisions.flatMap(({ service, ips }) =>
+      this.#handovers.decided(service, this.#view.services.get(service)?.statusIps ?? [], ips),
+    )
+    // Those of another class are nobody's to wait for.
+    for (const { key } of changed)
+      if (this.#allocator.get(key) === undefined) free.push(...this.#handovers.removed(key))
     for (const decision of decisions) {
       this.#tell(decision)
       if (decision.write) this.#writes.add(decision.service)
       if (!reparsed) this.#toReview.add(decision.service)
     }
+    this.#resume(free)
     for (const key of reparsed ? this.#view.services.keys() : this.#toReview) this.#review(key)
     this.#toReview.clear()
     this.#showUsage()
   }
 
+  /** They waited for an address that another Service still showed. */
+  #resume(keys: readonly string[]): void {
+    for (const key of keys) this.#writes.add(key)
+  }
+
   #forget(key: string): void {
+    this.#resume(this.#handovers.removed(key))
     this.#told.delete(key)
     this.#awaited.delete(key)
     this.#remarks.delete(key)
@@ -244,8 +263,11 @@ export class ControllerTerm {
     const decided = this.#allocator.get(key)
     if (facts === undefined || decided === undefined || this.#config === undefined) return
     if (this.#stopped || !this.#isCurrent(facts)) return
-    const { ips, pool } = decided
-    const conditions = this.#conditionsToWrite(facts, this.#announcement(facts))
+    const next = this.#handovers.next(key, decided.ips)
+    if (next === 'wait') return
+    const { ips, pool } = next === 'clear' ? NOTHING : decided
+    const conditions =
+      next === 'clear' ? undefined : this.#conditionsToWrite(facts, this.#announcement(facts))
     const allocation = needsWrite(facts, ips, pool)
     if (!allocation && conditions === undefined) return
     this.#later.delete(key)
@@ -270,6 +292,7 @@ export class ControllerTerm {
     const version = versionNumber(written.metadata.resourceVersion ?? '')
     const shown = versionNumber(this.#view.services.get(key)?.resourceVersion ?? '')
     if (version !== undefined && shown !== undefined && shown < version) this.#awaited.set(key, version)
+    this.#resume(this.#handovers.left(key))
     if (allocation) this.#deps.log.info('service-written', { service: key, ips, pool })
     else this.#deps.log.debug('service-conditions-written', { service: key })
   }
@@ -328,7 +351,9 @@ export class ControllerTerm {
     const decided = this.#allocator.get(key)
     if (facts === undefined || decided === undefined || this.#config === undefined) return
     const check = this.#announcement(facts)
-    if (this.#conditionsToWrite(facts, check) !== undefined) this.#writeLater(key)
+    // A write that waits for its turn writes them too.
+    if (!this.#writes.isNext(key) && this.#conditionsToWrite(facts, check) !== undefined)
+      this.#writeLater(key)
     if (facts.type !== 'LoadBalancer' || decided.ips.length === 0) {
       this.#unannounced.delete(key)
       return

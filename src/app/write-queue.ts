@@ -40,6 +40,11 @@ export class WriteQueue {
     return new Set([...this.#waiting, ...this.#canWait, ...this.#running, ...this.#failed.keys()]).size
   }
 
+  /** Whether it is to be written as soon as its turn comes. */
+  isNext(key: string): boolean {
+    return this.#waiting.has(key)
+  }
+
   /** A delayed key keeps its delay: news about an object does not make its API server better. */
   add(key: string, { canWait = false } = {}): void {
     if (this.#stopped || (this.#failed.has(key) && !this.#running.has(key) && !this.#waiting.has(key))) return

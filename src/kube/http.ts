@@ -188,7 +188,8 @@ export class HttpClient {
   }
 
   #exchange(request: HttpRequest, credential: Credential): Promise<IncomingMessage> {
-    const body = request.body === undefined ? undefined : Buffer.from(JSON.stringify(request.body))
+    // As a string it leaves with the head, in one write and one TLS record; as a buffer behind it.
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body)
     const { path, ...target } = this.#target
     const outgoing = this.#request({
       ...target,
@@ -201,7 +202,10 @@ export class HttpClient {
         'user-agent': this.#userAgent,
         ...(body === undefined
           ? {}
-          : { 'content-type': request.contentType ?? 'application/json', 'content-length': body.length }),
+          : {
+              'content-type': request.contentType ?? 'application/json',
+              'content-length': Buffer.byteLength(body),
+            }),
       },
     })
     return new Promise<IncomingMessage>((resolve, reject) => {
@@ -224,11 +228,24 @@ export class HttpClient {
   #guard(request: HttpRequest, outgoing: ClientRequest): () => void {
     const { connectTimeoutMs, answerTimeoutMs } = this.#limits
     const { signal } = request
-    const giveUp = (why: string) => () => outgoing.destroy(new Error(why))
-    let cancel = this.#clock.after(connectTimeoutMs, giveUp(`no connection within ${connectTimeoutMs} ms`))
+    let due = this.#clock.now() + connectTimeoutMs
+    let why = `no connection within ${connectTimeoutMs} ms`
+    let cancel: () => void
+    // One timer that looks at the time: on a kept connection it would be replaced at once, for each request.
+    const watch = (delayMs: Ms): void => {
+      cancel = this.#clock.after(delayMs, () => {
+        const left = due - this.#clock.now()
+        if (left > 0) watch(left)
+        else outgoing.destroy(new Error(why))
+      })
+    }
+    watch(connectTimeoutMs)
     const connected = (): void => {
+      due = this.#clock.now() + answerTimeoutMs
+      why = `no answer within ${answerTimeoutMs} ms`
+      if (answerTimeoutMs >= connectTimeoutMs) return
       cancel()
-      cancel = this.#clock.after(answerTimeoutMs, giveUp(`no answer within ${answerTimeoutMs} ms`))
+      watch(answerTimeoutMs)
     }
     outgoing.on('socket', socket => {
       if (!socket.connecting) connected()
@@ -255,7 +272,7 @@ export class HttpClient {
     })
     if (ended === 'silent')
       throw new KubeError('unreachable', `${request.what}: the answer stopped after ${size} bytes`)
-    return Buffer.concat(chunks).toString('utf8')
+    return (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString('utf8')
   }
 
   #read(

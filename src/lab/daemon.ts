@@ -126,7 +126,13 @@ async function allReady(lab: Running, clock: Clock): Promise<void> {
     if (supervised !== undefined) waiting.add(supervised)
   }
   const all = [...waiting].map(async supervised => {
-    await supervised.whenReady()
+    try {
+      await supervised.whenReady()
+    } catch (error) {
+      const { logFile } = supervised
+      const why = error instanceof Error ? error.message : String(error)
+      throw new LabError('not-ready', `${why}\n${logFile} ends with:\n${tail(logFile)}`.trimEnd())
+    }
     waiting.delete(supervised)
   })
   const logs = () => [...waiting].map(({ logFile }) => logFile)

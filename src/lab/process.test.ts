@@ -77,6 +77,26 @@ test('one that dies starts again, ever later, until it lives for ten seconds', (
   assert.equal(children.length, 11)
 })
 
+test('one that ends again and again before it is ready is reported, and started all the same', async () => {
+  const { clock, children, process, last } = supervised()
+  process.start()
+  last().emit('exit', 1, null)
+  clock.advance(100)
+  last().stdout.emit('data', Buffer.from('{"event":"ready"}\n'))
+  // Once it was ready, the count begins anew.
+  last().emit('exit', 1, null)
+  const failed = assert.rejects(process.whenReady(), {
+    message: 'speaker-node1 ended 4 times in a row before it was ready (exit 3)',
+  })
+  for (let i = 0; i < 4; i++) {
+    clock.advance(10_000)
+    last().emit('exit', 3, null)
+  }
+  clock.advance(10_000)
+  assert.equal(children.length, 7)
+  await failed
+})
+
 test('one that was killed on purpose stays dead until it is wanted again', async () => {
   const { clock, children, process, last } = supervised()
   process.start()

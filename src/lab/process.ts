@@ -11,6 +11,9 @@ const BACK_OFF_MS = { first: 100, max: 10_000 } as const
 /** A process that lived this long starts with the first delay again. */
 const HEALTHY_MS: Ms = 10_000
 
+/** Ended this often in a row before it was ready, it will not get ready by being started once more. */
+const CRASHES_MAX = 4
+
 /** What a daemon writes when it serves: a JSON log line with an event like `speaker-ready`. */
 const READY = /"event":"(?:[a-z]+-)*ready"/
 
@@ -35,7 +38,9 @@ export class SupervisedProcess {
   #delayMs: Ms = BACK_OFF_MS.first
   #startedAt: Ms = 0
   #cancelRestart: (() => void) | undefined
-  #onReady: (() => void)[] = []
+  /** Ends in a row without having been ready. */
+  #crashes = 0
+  #onReady: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
   #onExit: (() => void)[] = []
 
   constructor(options: SupervisedOptions) {
@@ -72,9 +77,12 @@ export class SupervisedProcess {
     await gone
   }
 
-  /** Resolves once the running process has said that it is ready. */
+  /**
+   * Resolves once the running process has said that it is ready.
+   * @throws Error when it ends again and again before that, with how it ended; it is started again all the same
+   */
   async whenReady(): Promise<void> {
-    if (!this.#sawReady) await new Promise<void>(resolve => this.#onReady.push(resolve))
+    if (!this.#sawReady) await new Promise<void>((resolve, reject) => this.#onReady.push({ resolve, reject }))
   }
 
   status(): ProcessStatus {
@@ -106,7 +114,8 @@ export class SupervisedProcess {
       const text = lastLine + Buffer.from(bytes).toString()
       if (READY.test(text)) {
         this.#sawReady = true
-        for (const resolve of this.#onReady.splice(0)) resolve()
+        this.#crashes = 0
+        for (const { resolve } of this.#onReady.splice(0)) resolve()
       }
       lastLine = text.slice(text.lastIndexOf('\n') + 1)
     }
@@ -117,7 +126,12 @@ export class SupervisedProcess {
       if (over) return
       over = true
       this.#child = undefined
+      this.#crashes = this.#wanted && !this.#sawReady ? this.#crashes + 1 : 0
       this.#sawReady = false
+      if (this.#crashes >= CRASHES_MAX) {
+        const error = new Error(`${name} ended ${this.#crashes} times in a row before it was ready (${why})`)
+        for (const { reject } of this.#onReady.splice(0)) reject(error)
+      }
       log.info('process-ended', { process: name, why, onPurpose: !this.#wanted })
       for (const resolve of this.#onExit.splice(0)) resolve()
       if (this.#wanted) this.#restartLater()

@@ -22,6 +22,8 @@ export class NftError extends Error {
 /** Remembers the transactions; refuses on demand. */
 export class FakeNft implements Nft {
   readonly transactions: string[] = []
+  /** What {@link listTable} tells, by `family name`. */
+  readonly tables = new Map<string, string>()
   refuse: NftError | undefined
 
   apply(transaction: string): Promise<void> {
@@ -30,7 +32,8 @@ export class FakeNft implements Nft {
     return Promise.resolve()
   }
 
-  listTable(): Promise<string | undefined> {
-    return Promise.resolve(undefined)
+  listTable(family: string, name: string): Promise<string | undefined> {
+    if (this.refuse !== undefined) return Promise.reject(this.refuse)
+    return Promise.resolve(this.tables.get(`${family} ${name}`))
   }
 }

@@ -433,11 +433,33 @@ test('a lab whose speaker never gets ready says so with the end of its log', asy
     name,
     nodes: 1,
     readyWithinMs: 2_000,
-    commands: { speaker: placeholder('console.log("no such pool"); process.exit(1)'), controller: READY },
+    commands: {
+      speaker: placeholder('console.log("no such pool"); setInterval(() => {}, 1000)'),
+      controller: READY,
+    },
   }
   await assert.rejects(startLab(options), (error: LabError) => {
     assert.match(error.message, /^not ready within 2 s\n\S*speaker-node1\.log ends with:\nno such pool/)
     assert.doesNotMatch(error.message, /controller/)
+    return error.code === 'not-ready'
+  })
+  assert.deepEqual(traces(name), before)
+})
+
+test('a lab whose speaker ends again and again says so at once, with the end of its log', async () => {
+  const name = newName('crashing')
+  const before = traces(name)
+  const options: LabOptions = {
+    name,
+    nodes: 1,
+    readyWithinMs: 600_000,
+    commands: { speaker: placeholder('console.error("no such pool"); process.exit(1)'), controller: READY },
+  }
+  await assert.rejects(startLab(options), (error: LabError) => {
+    assert.match(
+      error.message,
+      /^speaker-node1 ended 4 times in a row before it was ready \(exit 1\)\n\S*speaker-node1\.log ends with:\nno such pool/,
+    )
     return error.code === 'not-ready'
   })
   assert.deepEqual(traces(name), before)

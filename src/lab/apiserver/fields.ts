@@ -23,16 +23,41 @@ export function isGranular(value: unknown, schema: Schema | undefined): value is
   return isRecord(value) && schema?.['x-kubernetes-map-type'] !== 'atomic'
 }
 
+const fieldSegments = new Map<string, string>()
+const FIELD_SEGMENTS_MAX = 10_000
+
+/** `f:name`. The same text each time: as the name of a property, text that was just put together is looked up first. */
+function fieldSegment(field: string): string {
+  let segment = fieldSegments.get(field)
+  if (segment === undefined) {
+    segment = `f:${field}`
+    if (fieldSegments.size < FIELD_SEGMENTS_MAX) fieldSegments.set(field, segment)
+  }
+  return segment
+}
+
+const sortedKeys = new WeakMap<readonly string[], readonly string[]>()
+const NO_KEYS: readonly string[] = []
+
+function keyNames(schema: Schema | undefined): readonly string[] {
+  const names = schema?.['x-kubernetes-list-map-keys'] ?? NO_KEYS
+  let sorted = sortedKeys.get(names)
+  if (sorted === undefined) {
+    sorted = [...names].sort()
+    sortedKeys.set(names, sorted)
+  }
+  return sorted
+}
+
 /** `k:{"port":80,"protocol":"TCP"}` or `v:"x"`. A key that is absent takes its default from the schema. */
 export function itemSegment(item: unknown, schema: Schema | undefined): string {
   if (listKind(schema) === 'set') return `v:${JSON.stringify(item)}`
-  const key: JsonObject = {}
-  const names = [...(schema?.['x-kubernetes-list-map-keys'] ?? [])].sort()
-  for (const name of names) {
+  let key = ''
+  for (const name of keyNames(schema)) {
     const value = isRecord(item) ? (item[name] ?? schema?.items?.properties?.[name]?.default) : undefined
-    if (value !== undefined) key[name] = value
+    if (value !== undefined) key += `${key === '' ? '' : ','}"${name}":${JSON.stringify(value)}`
   }
-  return `k:${JSON.stringify(key)}`
+  return `k:{${key}}`
 }
 
 /**
@@ -51,7 +76,7 @@ export function fieldsOf(value: unknown, schema: Schema | undefined, withContain
       if (value[field] === undefined) continue
       const below = fieldsOf(value[field], fieldSchema(schema, field), withContainers)
       const declared = schema?.properties !== undefined && Object.hasOwn(schema.properties, field)
-      out[`f:${field}`] = declared && !withContainers ? below : asMember(below)
+      out[fieldSegment(field)] = declared && !withContainers ? below : asMember(below)
     }
   }
   return out
@@ -63,6 +88,12 @@ function asMember(tree: FieldTree): FieldTree {
 }
 
 const isMember = (tree: FieldTree): boolean => tree['.'] !== undefined || isEmpty(tree)
+
+function withoutSelf(tree: FieldTree): FieldTree {
+  if (tree['.'] === undefined) return tree
+  const { '.': _self, ...below } = tree
+  return below
+}
 
 /** Members of either. */
 export function union(a: FieldTree, b: FieldTree): FieldTree {
@@ -93,9 +124,7 @@ export function difference(a: FieldTree, b: FieldTree): FieldTree {
     }
     if (segment === '.') continue
     const memberHere = isMember(here) && !isMember(there)
-    const { '.': _here, ...belowHere } = here
-    const { '.': _there, ...belowThere } = there
-    const below = difference(belowHere, belowThere)
+    const below = difference(withoutSelf(here), withoutSelf(there))
     if (isEmpty(below)) {
       if (memberHere) out[segment] = EMPTY
     } else out[segment] = memberHere ? { ...below, '.': EMPTY } : below
@@ -115,9 +144,7 @@ export function intersection(a: FieldTree, b: FieldTree): FieldTree {
       continue
     }
     const both = isMember(here) && isMember(there)
-    const { '.': _here, ...belowHere } = here
-    const { '.': _there, ...belowThere } = there
-    const below = intersection(belowHere, belowThere)
+    const below = intersection(withoutSelf(here), withoutSelf(there))
     if (isEmpty(below)) {
       if (both) out[segment] = EMPTY
     } else out[segment] = both ? { ...below, '.': EMPTY } : below
@@ -165,11 +192,11 @@ function compareInto(
     const is = isRecord(after) ? after : {}
     for (const field in is) {
       if (was[field] !== is[field])
-        pairs.push([`f:${field}`, was[field], is[field], fieldSchema(schema, field), false])
+        pairs.push([fieldSegment(field), was[field], is[field], fieldSchema(schema, field), false])
     }
     for (const field in was) {
       if (is[field] === undefined)
-        pairs.push([`f:${field}`, was[field], undefined, fieldSchema(schema, field), false])
+        pairs.push([fieldSegment(field), was[field], undefined, fieldSchema(schema, field), false])
     }
   }
   for (const [segment, was, is, below, leaf] of pairs) {
@@ -228,7 +255,7 @@ export function withoutFields(value: unknown, tree: FieldTree, schema: Schema | 
   if (!isRecord(value)) return value
   const out: JsonObject = {}
   for (const field in value) {
-    const below = tree[`f:${field}`]
+    const below = tree[fieldSegment(field)]
     if (below === undefined) out[field] = value[field]
     else if (!isMember(below)) {
       const rest = withoutFields(value[field], below, fieldSchema(schema, field))

@@ -81,8 +81,14 @@ export function clone<T>(value: T): T {
   if (Array.isArray(value)) return value.map(item => clone(item)) as T
   if (!isRecord(value)) return value
   const out: JsonObject = {}
-  for (const key in value) out[key] = clone(value[key])
+  for (const key in value) setField(out, key, clone(value[key]))
   return out as T
+}
+
+/** Also a field named `__proto__`, which JSON may hold and an assignment would take for the prototype. */
+export function setField(object: JsonObject, key: string, value: unknown): void {
+  if (key !== '__proto__') object[key] = value
+  else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
 }
 
 /** Equality of plain JSON; a field that is undefined counts as absent. */

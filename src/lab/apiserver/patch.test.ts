@@ -42,6 +42,13 @@ test('a merge patch leaves its target as it was', () => {
   )
 })
 
+test('a field named __proto__ is a field like any other', () => {
+  const target: unknown = JSON.parse('{"__proto__": null, "a": {"__proto__": 1}}')
+  const patch: unknown = JSON.parse('{"a": {"__proto__": {"b": 2}}}')
+  assert.deepEqual(clone(target), target)
+  assert.equal(JSON.stringify(mergePatch(target, patch)), '{"__proto__":null,"a":{"__proto__":{"b":2}}}')
+})
+
 // RFC 6902 appendix A: section, document, patch, result.
 const JSON_CASES: readonly (readonly [string, unknown, unknown, unknown])[] = [
   ['A.1', { foo: 'bar' }, [{ op: 'add', path: '/baz', value: 'qux' }], { baz: 'qux', foo: 'bar' }],

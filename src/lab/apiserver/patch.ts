@@ -1,4 +1,4 @@
-import { clone, equal, isRecord, type JsonObject } from './objects.ts'
+import { clone, equal, isRecord, type JsonObject, setField } from './objects.ts'
 import { ApiError, badRequest } from './status.ts'
 
 /** RFC 7386. Parts of `target` that the patch does not touch are shared with the result. */
@@ -7,7 +7,7 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
   const out: JsonObject = isRecord(target) ? { ...target } : {}
   for (const [field, value] of Object.entries(patch)) {
     if (value === null) delete out[field]
-    else out[field] = mergePatch(out[field], value)
+    else setField(out, field, mergePatch(Object.hasOwn(out, field) ? out[field] : undefined, value))
   }
   return out
 }

@@ -78,6 +78,7 @@ function addressFailover(family: Family, outageMs: number): AddressFailover {
     ip: (family === 'IPv4' ? ADDRESS : ADDRESS6).ip,
     family,
     outageMs,
+    certainOutageMs: outageMs,
     sent: 600,
     lost,
     lostInOutage: lost,

@@ -90,7 +90,7 @@ const CASES: readonly [string, typeof GOOD, RegExp][] = [
   ],
   [
     'a long outage',
-    with1('link', {}, { outageMs: 1000 }),
+    with1('link', {}, { outageMs: 1000, certainOutageMs: 1000 }),
     /192\.0\.2\.100 did not answer for 1000 ms, the limit is 1000 ms$/,
   ],
   [
@@ -136,6 +136,10 @@ for (const [name, seen, problem] of CASES) {
     assert.match(problems[0] ?? '', problem)
   })
 }
+
+test('a time in which the machine did not run the probe is no outage', () => {
+  assert.deepEqual(judge(with1('link', {}, { outageMs: 1527, certainOutageMs: 70 })), [])
+})
 
 test('what is lost after a link cut is told, not judged', () => {
   assert.deepEqual(judge(with1('link', {}, { lost: 500, lostBeside: 250 })), [])

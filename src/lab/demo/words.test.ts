@@ -55,6 +55,16 @@ test('probes lost to pods that died with their node are told apart, in words', (
   )
 })
 
+test('an outage in which the machine did not run the probe says so', () => {
+  const result = failover({})
+  const addresses = result.addresses.map(each => ({ ...each, outageMs: 1527, certainOutageMs: 70 }))
+  assert.match(
+    notes([{ ...result, addresses }])[0] ?? '',
+    /^web-cluster, link cut: for 1457 ms of OUTAGE the machine had no time/,
+  )
+  assert.deepEqual(notes([result]), [])
+})
+
 test('what there is to draw, in the order of the kills', () => {
   const groups = timelineGroups([failover({ how: 'drain' }), failover({})])
   assert.deepEqual(

@@ -4,6 +4,9 @@ import { DEMO_KILLS, KILL_TITLES } from './report.ts'
 import { table } from './table.ts'
 import type { Group } from './timeline.ts'
 
+/** Less than this makes no difference to what the picture says. */
+const NOT_RUN_TOLD_MS = 50
+
 /** The table of Services, addresses and owners. */
 export function servicesTable(services: readonly DemoService[]): string[] {
   return table(
@@ -70,6 +73,14 @@ export function notes(failovers: readonly FailoverResult[]): string[] {
         `Until Kubernetes notices after 40 s, its share of new connections still goes there, as with every load balancer ` +
         `in front of kube-proxy: ${Math.round((beside / Math.max(1, after)) * 100)} % of the probes after the takeover ` +
         `were lost that way. They are the second number under LOST, and no part of OUTAGE.`,
+    )
+  }
+  for (const { how, service, addresses } of failovers) {
+    const notRun = Math.max(...addresses.map(each => each.outageMs - each.certainOutageMs))
+    if (notRun < NOT_RUN_TOLD_MS) continue
+    lines.push(
+      `${shortName(service)}, ${KILL_TITLES[how]}: for ${Math.round(notRun)} ms of OUTAGE the machine had no time for the probe ` +
+        `itself, so nobody knows what a client would have seen. The limit is for the rest.`,
     )
   }
   const silent = failovers.filter(({ how, outageMs }) => how === 'process' && outageMs === 0)

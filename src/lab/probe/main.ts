@@ -103,7 +103,7 @@ function tick(): void {
     void stop()
     return
   }
-  // What fell due while we slept goes out at once: a late probe is better than one that was never sent.
+  // What fell due since the last tick goes out at once: a late probe is better than one that was never sent.
   while (sent < count && recorder.nextPlannedMs <= at) {
     const sequence = recorder.sent(now())
     sent++

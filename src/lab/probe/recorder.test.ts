@@ -10,6 +10,22 @@ test('the schedule is absolute: a late probe does not move the next one', () => 
   assert.equal(recorder.nextPlannedMs, 11)
 })
 
+test('after a stall the schedule goes on where it would be: there is no burst', () => {
+  const recorder = new Recorder(1)
+  recorder.begin(0)
+  recorder.sent(0)
+  recorder.stalled(0.5, 400.5)
+  assert.equal(recorder.nextPlannedMs, 400)
+  recorder.sent(401)
+  assert.equal(recorder.nextPlannedMs, 401)
+  const { samples, stalls } = recorder.observation({ flows: 1, lateAfterMs: 100 })
+  assert.deepEqual(
+    samples.map(({ plannedMs }) => plannedMs),
+    [0, 400],
+  )
+  assert.deepEqual(stalls, [{ fromMs: 0.5, toMs: 400.5 }])
+})
+
 test('the first answer counts, unknown numbers are ignored', () => {
   const recorder = new Recorder(1)
   recorder.begin(0)

@@ -5,7 +5,8 @@ import { type Answerer, decodeAnswerer } from './datagram.ts'
 /** Gathers what the probe sees. Cheap for each packet: nothing is judged before the end. */
 export class Recorder {
   readonly #intervalMs: Ms
-  #beginMs: Ms = 0
+  #nextPlannedMs: Ms = 0
+  readonly #plannedMs: Ms[] = []
   readonly #sentMs: Ms[] = []
   readonly #answeredMs: (Ms | undefined)[] = []
   readonly #answerer: (number | undefined)[] = []
@@ -21,16 +22,18 @@ export class Recorder {
 
   /** When the first probe is due. */
   begin(atMs: Ms): void {
-    this.#beginMs = atMs
+    this.#nextPlannedMs = atMs
   }
 
   /** When the next probe is due by the absolute schedule. */
   get nextPlannedMs(): Ms {
-    return this.#planned(this.#sentMs.length)
+    return this.#nextPlannedMs
   }
 
   /** Takes the next sequence number. */
   sent(atMs: Ms): number {
+    this.#plannedMs.push(this.#nextPlannedMs)
+    this.#nextPlannedMs += this.#intervalMs
     this.#answeredMs.push(undefined)
     this.#answerer.push(undefined)
     return this.#sentMs.push(atMs) - 1
@@ -52,8 +55,14 @@ export class Recorder {
     this.#errors.set(code, (this.#errors.get(code) ?? 0) + 1)
   }
 
+  /**
+   * The probe itself did not run then. What fell due meanwhile is never sent: all at once it would fill the server's queue, and
+   * what is lost there says nothing about the way.
+   */
   stalled(fromMs: Ms, toMs: Ms): void {
     this.#stalls.push({ fromMs, toMs })
+    const missed = Math.floor((toMs - this.#nextPlannedMs) / this.#intervalMs)
+    if (missed > 0) this.#nextPlannedMs += missed * this.#intervalMs
   }
 
   mark(name: string, atMs: Ms): void {
@@ -70,7 +79,7 @@ export class Recorder {
 
   observation(options: { readonly flows: number; readonly lateAfterMs: Ms }): Observation {
     const samples: Sample[] = this.#sentMs.map((sentMs, i) => ({
-      plannedMs: this.#planned(i),
+      plannedMs: this.#plannedMs[i] ?? sentMs,
       sentMs,
       answeredMs: this.#answeredMs[i],
       answerer: this.#answerer[i],
@@ -87,9 +96,5 @@ export class Recorder {
 
   errors(): Record<string, number> {
     return Object.fromEntries(this.#errors)
-  }
-
-  #planned(sequence: number): Ms {
-    return this.#beginMs + sequence * this.#intervalMs
   }
 }

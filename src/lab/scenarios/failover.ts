@@ -53,6 +53,8 @@ export type AddressFailover = {
   readonly family: Family
   /** The longest time without any answer after the kill and before the revival; 0: there was none. */
   readonly outageMs: number
+  /** The same without the time in which the machine did not run the probe itself: so long nobody was answered for certain. */
+  readonly certainOutageMs: number
   /** Probes sent from the kill until the revival. */
   readonly sent: number
   /** Those never answered: `lostInOutage` in times without any answer, `lostBeside` while others were answered. */
@@ -282,6 +284,9 @@ function addressFailover(ip: Ip, report: ProbeReport, context: Context): Address
     ip,
     family: familyOf(ip),
     outageMs: longestOutageMs(outages),
+    certainOutageMs: round(
+      Math.max(0, ...outages.map(({ durationMs, stalledMs }) => durationMs - stalledMs)),
+    ),
     sent: dead?.sent ?? 0,
     lost,
     lostInOutage,
