@@ -79,6 +79,8 @@ const SLICE_MS = 20
 /** Services planned between two looks at the clock. */
 const SLICE_CHECK = 16
 const COUNT_EVERY_MS = 5000
+/** In a larger cluster a change of another speaker's level is told with the next renewal. */
+const TOLD_AT_ONCE_MAX = 20
 /** Questions for an address, answers, announcements. */
 const ADDRESS_COUNTERS = [
   'metallb_layer2_requests_received',
@@ -594,6 +596,8 @@ export class Speaker {
     if (registered || isPresent(level)) this.#levels.set(node, level)
     else this.#levels.delete(node)
     this.#reports.levels(this.#levels.values())
+    // All speakers read what each one writes: that must not grow with the square of many.
+    if (this.#registeredPeers.size <= TOLD_AT_ONCE_MAX) this.#registration?.statusChanged()
     if (registered) return
     // Without a Lease it is a candidate for as long as it is heard.
     this.#nodesDirty = true

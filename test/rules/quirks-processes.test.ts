@@ -10,7 +10,9 @@ import { Cluster, NAMESPACE } from '../../src/app/controller-cluster.ts'
 import { CONTROLLER_METRICS } from '../../src/app/controller-metrics.ts'
 import { Speaker } from '../../src/app/speaker.ts'
 import { SPEAKER_METRICS } from '../../src/app/speaker-metrics.ts'
+import { speakerLease } from '../../src/config/speakers.ts'
 import { Reflex } from '../../src/layer2/driver.ts'
+import { METALLB_RULES } from '../../src/layer2/election.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from '../../src/layer2/nics.ts'
 import type { ReflexCommand, ReflexReport } from '../../src/layer2/reflex.ts'
 import { FakeClock } from '../../src/ports/clock.ts'
@@ -22,6 +24,7 @@ import { FakeLog } from '../../src/ports/log.ts'
 import { FakeMetrics } from '../../src/ports/metrics.ts'
 import { FakeMulticastGroups } from '../../src/ports/multicast.ts'
 import { FakeSegment } from '../../src/ports/packet-socket.ts'
+import { SeededRandom } from '../../src/ports/random.ts'
 import { type MetricDefinition, PrometheusMetrics } from '../../src/sys/metrics.ts'
 import { arpRequest, decodeArpFrame, encodeArpFrame } from '../../src/wire/arp.ts'
 
@@ -54,6 +57,7 @@ class Rig {
   readonly events = new FakeEventSink()
   readonly metrics = new FakeMetrics()
   readonly log = new FakeLog()
+  readonly links = new FakeLinks()
   readonly commands: ReflexCommand[] = []
   readonly #stop = new AbortController()
   #listener: (report: ReflexReport) => void = () => {}
@@ -66,6 +70,7 @@ class Rig {
       const addresses = [{ type: 'InternalIP', address: `192.0.2.${i}` }]
       kube.seed(RESOURCES.nodes, { metadata: { name: `node${i}` }, status: { addresses } })
     }
+    kube.seed(RESOURCES.leases, speakerLease({ node: 'node2', links: [] }, NAMESPACE, 0))
     const metadata = (name: string) => ({ name, namespace: NAMESPACE })
     this.pool('192.0.2.100-192.0.2.199')
     kube.seed(RESOURCES.l2Advertisements, { metadata: metadata('ad'), spec: {} })
@@ -82,6 +87,8 @@ class Rig {
         namespace: NAMESPACE,
         loadBalancerClass: undefined,
         ignoreExcludeLabel: false,
+        rules: METALLB_RULES,
+        excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES,
         secretName: 'memberlist',
         podName: undefined,
         drainMs: 50,
@@ -91,7 +98,9 @@ class Rig {
         events,
         metrics,
         clock,
+        random: new SeededRandom(1),
         log,
+        links: this.links,
         reflex: {
           post: command => {
             this.commands.push(command)
@@ -129,7 +138,7 @@ class Rig {
   }
 
   async own(address: string, owned: boolean): Promise<void> {
-    const because = { type: 'peer', node: 'node2', status: 'dead', silentMs: 251 } as const
+    const because = { type: 'node', node: 'node2', level: 'down', silentMs: 251 } as const
     const change = {
       ip: ip(address),
       services: ['default/web'],
@@ -248,6 +257,8 @@ test('Q-13 the metrics have the names, types and labels that dashboards know', (
     metallb_layer2_requests_received: 'counter ip',
     metallb_layer2_responses_sent: 'counter ip',
     metallb_layer2_gratuitous_sent: 'counter ip',
+    metallb_k8s_client_updates_total: 'counter ',
+    metallb_k8s_client_update_errors_total: 'counter ',
     metallb_k8s_client_config_loaded_bool: 'gauge ',
     metallb_k8s_client_config_stale_bool: 'gauge ',
   })
@@ -349,7 +360,7 @@ function lonely(links: readonly Link[], refuse: readonly number[] = []) {
       return segment.open(options)
     },
   }
-  const options = { self: 'node1', epoch: 1, intervalMs: 50, deadAfterMs: 250 }
+  const options = { self: 'node1', epoch: 1, intervalMs: 20, misses: 4, returnAfterMs: 0 }
   const reflex = new Reflex(
     { ...options, excludedInterfaces: DEFAULT_EXCLUDED_INTERFACES },
     { ...parts, packetSockets, sendHeartbeat: () => {}, report: () => {} },
@@ -365,7 +376,7 @@ function lonely(links: readonly Link[], refuse: readonly number[] = []) {
     },
   ]
   const set = [VIP, '2001:db8::100'].map(address => ({ ip: ip(address), claims }))
-  reflex.command({ type: 'peers', peers: [], unreachable: [], self: ip('192.0.2.1') })
+  reflex.command({ type: 'peers', peers: [], self: ip('192.0.2.1') })
   reflex.command({ type: 'key', key: new Uint8Array(22).fill(1) })
   reflex.command({ type: 'plan', set, remove: [] })
   clock.advance(400)
