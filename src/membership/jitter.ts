@@ -49,12 +49,11 @@ export function observe(jitter: Jitter, counter: number, intervalMs: Ms, baseMs:
   }
   const peak = jitter.peakMs > IGNORED_SHARE * intervalMs ? jitter.peakMs : 0
   // One message lost and the next one late, with half as much again as the latest that was seen.
-  const needed = 2 * intervalMs + 1.5 * peak + 4 * jitter.meanMs
+  const needed = 2 * intervalMs + 1.5 * peak + 2 * jitter.meanMs
   const wanted = Math.min(PATIENCE_FACTOR_MAX * baseMs, Math.max(baseMs, needed))
   // Steps, so that it does not change with every heartbeat: up with a tenth to spare, down when a third is too much.
-  if (wanted <= jitter.patienceMs && (wanted > 0.67 * jitter.patienceMs || jitter.patienceMs === baseMs)) {
-    if (jitter.patienceMs >= baseMs) return false
-  }
+  const tooLong = wanted <= 0.67 * jitter.patienceMs || needed <= 0.8 * baseMs
+  if (wanted <= jitter.patienceMs && !tooLong) return false
   const next = wanted <= baseMs ? baseMs : Math.min(PATIENCE_FACTOR_MAX * baseMs, Math.ceil(1.1 * wanted))
   if (next === jitter.patienceMs) return false
   jitter.patienceMs = next

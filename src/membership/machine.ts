@@ -10,6 +10,7 @@ import {
   change,
   chooseAgain,
   evaluate,
+  isOver,
   nextCheck,
   onWitness,
   renew,
@@ -255,8 +256,8 @@ function noticeAbsence(m: Membership, now: Ms, effects: Effect[]): void {
 
 function onTick(m: Membership, now: Ms, effects: Effect[]): void {
   m.lastTickAt = m.peers.size === 0 ? undefined : now
-  if (m.voters.length > 1 && m.voters.some(each => now >= each.until)) {
-    m.voters = m.voters.filter(each => now < each.until)
+  if (m.voters.length > 1 && m.voters.some(each => isOver(m, each, now))) {
+    m.voters = m.voters.filter(each => !isOver(m, each, now))
     chooseAgain(m, now)
   }
   if (dropUnlisted(m, now)) chooseAgain(m, now)
@@ -345,15 +346,18 @@ function onDatagram(m: Membership, payload: Uint8Array, now: Ms, effects: Effect
     if (message.heardEpoch > m.epoch) goOnAbove(m, message.heardEpoch)
     if (newEpoch) {
       peer.counter = message.counter
+      acknowledge(peer, message)
       speak(m, peer, now, effects)
     }
     return drop('not-fresh')
   }
   const after = peer.counter
   peer.counter = message.counter
+  acknowledge(peer, message)
   const first = !m.heardAnybody
   m.heardAnybody = true
   peer.heardAt = now
+  peer.unknownUntil = Number.NEGATIVE_INFINITY
   peer.silentSince = now
   if (first || peer.suspectedAt !== undefined) m.dirty = true
   const node = peer.name
@@ -366,10 +370,15 @@ function onDatagram(m: Membership, payload: Uint8Array, now: Ms, effects: Effect
   if (!m.dirty) renew(m, now, effects)
 }
 
+function acknowledge(peer: Peer, message: Message): void {
+  if (message.kind === 'alive' || message.kind === 'leaving') peer.beatCounter = message.counter
+}
+
 /** A later run of the peer: nothing of the one before holds, but what it promised. */
 function beginRun(m: Membership, peer: Peer, epoch: number): void {
   peer.epoch = epoch
   peer.counter = 0
+  peer.beatCounter = 0
   peer.round = 0
   peer.votedRound = 0
   peer.standing = false
@@ -437,8 +446,9 @@ function onHeartbeat(
     removeLeavers(m, now)
     m.dirty = true
   }
-  // Who is new counts as a voter once it votes.
-  if (!peer.member && peer.voting && !hasLeft(peer)) {
+  // Who is new counts as a voter once it votes; at once where we were the only one, or it would own beside us.
+  const only = m.voters[0]?.names.length === 1 && m.voters[0].self
+  if (!peer.member && (peer.voting || only) && !hasLeft(peer)) {
     peer.member = true
     chooseAgain(m, now)
   }

@@ -135,7 +135,19 @@ export function grants(m: Membership, peer: Peer, now: Ms): boolean {
   if (!isVoting(m, now) || !m.linkUsable || peer.heardAt === undefined) return false
   if (peer.vote !== 'up' && peer.vote !== 'probation') return false
   if (peer.cutOffSince !== undefined && now >= peer.cutOffSince + patienceWith(m, peer) / 2) return false
+  // One of a pair grants a third node nothing that it may not have itself: the other, with its witness, may be the one who owns.
+  if (now >= m.entitledUntil && m.voters.some(each => isPair(each) && !each.peers.includes(peer)))
+    return false
   return now >= peer.grantFrom
+}
+
+function isPair(voters: Voters): boolean {
+  return voters.names.length === PAIR && voters.self
+}
+
+/** The voters before a change that have had their time. A pair stays until we are entitled by it: see `grants`. */
+export function isOver(m: Membership, voters: Voters, now: Ms): boolean {
+  return now >= voters.until && (!isPair(voters) || now < m.entitledUntil)
 }
 
 /** An acknowledgement by a voter: until when its promise holds, and until when its votes are news. */
@@ -160,16 +172,26 @@ const NO_VOTES = new Uint8Array()
 
 /** A pair of voters, one of them silent: the gateway, or anybody else on the wire, stands in for it. */
 function witnessFor(m: Membership, voters: Voters, now: Ms): Peer | undefined {
-  if (voters.names.length !== PAIR || !voters.self) return undefined
+  if (!isPair(voters)) return undefined
   const other = voters.peers[0]
   if (other === undefined || m.listeningSince === undefined) return undefined
-  return now >= other.silentSince + patienceWith(m, other) / 4 ? other : undefined
+  return now >= missedFrom(m, other) ? other : undefined
+}
+
+/** From when on the other of a pair is too silent to be counted on, or grants nothing yet because it only just came back. */
+function missedFrom(m: Membership, other: Peer): Ms {
+  return Math.min(other.silentSince + patienceWith(m, other) / 4, supportOf(other, true))
+}
+
+/** Until when a voter supports us. Of a pair, one that has just started lends its weight: it may not own before it votes. */
+function supportOf(peer: Peer, pair: boolean): Ms {
+  return Math.min(pair && !peer.voting ? FOREVER : peer.grantUntil, peer.freshUntil)
 }
 
 export function onWitness(m: Membership, sentAt: Ms, now: Ms): void {
   const voters = m.voters.find(each => witnessFor(m, each, now) !== undefined)
   const other = voters === undefined ? undefined : witnessFor(m, voters, now)
-  if (other === undefined || sentAt > now || sentAt < other.silentSince) return
+  if (other === undefined || sentAt > now) return
   const slow = sentAt - other.silentSince > FAST_ASKS_FOR_MS
   const until =
     sentAt +
@@ -184,10 +206,10 @@ export function onWitness(m: Membership, sentAt: Ms, now: Ms): void {
 /** When a witness is to be asked next; Infinity when none is needed. */
 export function askDue(m: Membership, now: Ms): Ms {
   for (const voters of m.voters) {
-    if (voters.names.length !== PAIR || !voters.self) continue
+    if (!isPair(voters)) continue
     const [other] = voters.peers
     if (other === undefined || m.listeningSince === undefined) continue
-    const from = other.silentSince + patienceWith(m, other) / 4
+    const from = missedFrom(m, other)
     return now < from ? from : Math.max(from, m.nextAskAt)
   }
   return FOREVER
@@ -233,15 +255,17 @@ function supportNow(m: Membership, now: Ms): void {
       support.length = 0
       fresh.length = 0
       const silent = witnessFor(m, voters, now)
+      const pair = isPair(voters)
       if (voters.self) {
-        support.push(FOREVER)
+        // Of a pair, one that has just started lends its weight to the other: see supportOf.
+        if (!pair || isVoting(m, now)) support.push(FOREVER)
         fresh.push(FOREVER)
       }
       for (const peer of voters.peers) {
         const witness = silent === peer ? witnessUntil(m, now) : NEVER
         // One who leaves votes nobody down any more, so its last word stands until the voters do without it.
         const frozen = hasLeft(peer) && peer.granting ? FOREVER : NEVER
-        support.push(Math.max(frozen, witness, Math.min(peer.grantUntil, peer.freshUntil)))
+        support.push(Math.max(frozen, witness, supportOf(peer, pair)))
         fresh.push(Math.max(frozen, witness, peer.freshUntil))
       }
       until = Math.min(until, reachedBy(support, voters.majority))
@@ -308,7 +332,10 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
         holdsUntil = hasLeft(voter) ? FOREVER : voter.freshUntil
         if (now >= holdsUntil) continue
         if (voter === peer) vote = peer.standing && peer.round > peer.votedRound ? 'up' : 'probation'
-        else vote = voter.voting ? (voter.votesRead.get(peer.hashKey) ?? 'up') : 'unknown'
+        else
+          vote = voter.voting
+            ? (voter.votesRead.get(peer.hashKey) ?? (now < peer.unknownUntil ? 'unknown' : 'up'))
+            : 'unknown'
       }
       switch (vote) {
         case 'up':
@@ -316,6 +343,7 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
           break
         case 'probation':
           best ??= 'probation'
+          peer.unknownUntil = NEVER
           break
         case 'left':
           anyLeft = true
@@ -388,6 +416,7 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
     answerFlags(m, lapsed, now, effects)
     if (!m.proven && (m.peers.size === 0 || now >= m.entitledSince + m.options.returnAfterMs)) {
       m.proven = true
+      m.provenAt = now
       m.broadcastOwed = true
     }
     if (m.proven && !m.standing && provenKnown(m, now)) {
@@ -405,12 +434,21 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
   effects.push({ type: 'entitlement', entitled, alone: isAlone, at: now })
 }
 
+const OVERDUE_INTERVALS = 1.5
+
 /**
  * Who becomes first takes from one who is second now. That one is entitled, so it hears a voter that has heard us; were we to
  * act before, we might be cut off already.
  */
 function provenKnown(m: Membership, now: Ms): boolean {
   if (m.peers.size === 0) return true
+  // One whose heartbeat is overdue may just have been cut off, and what it was granted has to run out first.
+  if (now < m.provenAt + basePatience(m)) {
+    for (const peer of m.peers.values()) {
+      if (peer.level === 'down' || peer.level === 'left' || !talks(peer, now)) continue
+      if (now >= peer.silentSince + OVERDUE_INTERVALS * peer.intervalMs) return false
+    }
+  }
   return m.voters.every(voters => {
     const silent = witnessFor(m, voters, now)
     let known = voters.self ? 1 : 0
@@ -474,7 +512,7 @@ export function nextCheck(m: Membership, now: Ms): Ms {
   consider(m.witnessUntil)
   consider(askDue(m, now))
   if (m.entitled && !m.proven) consider(m.entitledSince + m.options.returnAfterMs)
-  if (m.votingFrom !== undefined) consider(m.votingFrom)
+  if (m.votingFrom !== undefined && m.peers.size > 0) consider(m.votingFrom)
   for (const voters of m.voters) consider(voters.until)
   for (const peer of m.peers.values()) {
     consider(peer.freshUntil)

@@ -127,6 +127,8 @@ export type Standing = {
 /** Our messages to one peer that it may still acknowledge: far more than the longest patience has room for. */
 const SENT_RING = 256
 const VOTERS_MAX = 7
+/** The list of registered speakers reaches one node so much later than another. */
+const LISTS_DIFFER_FOR_MS = 5000
 /** So many heartbeats a second may come to one voter; in larger clusters everybody speaks more seldom. */
 const HEARTBEATS_PER_MS_MAX = 2.5
 
@@ -137,6 +139,8 @@ export type Peer = {
   ip: Ip
   level: Level
   suspectedAt: Ms | undefined
+  /** It joined while we ran, and until then voters that do not name it may not know it. */
+  unknownUntil: Ms
   /** In the latest list of registered speakers. */
   listed: boolean
   /** Counts where the voters are chosen. */
@@ -188,6 +192,9 @@ export type Peer = {
   votes: Uint8Array
   votesRead: ReadonlyMap<string, Vote>
 
+  /** Counter of its last heartbeat: of what we acknowledge, since nothing is promised for other messages. */
+  beatCounter: number
+
   /** Counter of our last message to it; by counter, when it was sent and how long we rely on the answer. */
   counterOut: number
   readonly sentAt: Float64Array
@@ -227,6 +234,7 @@ export type Membership = {
   round: number
   /** We have proven stable, and say so. */
   proven: boolean
+  provenAt: Ms
   /** A majority of the voters has heard that, so all who are entitled know it: we act on it. */
   standing: boolean
   intervalMs: Ms
@@ -286,6 +294,7 @@ export function createMembership(
     epoch: options.epoch,
     round: 1,
     proven: false,
+    provenAt: 0,
     standing: false,
     intervalMs: options.intervalMs,
     peers: new Map(),
@@ -337,6 +346,7 @@ export function createPeer(
     // Who is new while we run is nobody's owner yet; before that, it may be.
     level: m.started ? 'down' : 'up',
     suspectedAt: undefined,
+    unknownUntil: m.started ? now + LISTS_DIFFER_FOR_MS : Number.NEGATIVE_INFINITY,
     listed: true,
     member: !m.started,
     needed: false,
@@ -367,6 +377,7 @@ export function createPeer(
     votes: new Uint8Array(),
     votesRead: new Map(),
     counterOut: 0,
+    beatCounter: 0,
     sentAt: new Float64Array(SENT_RING).fill(Number.NEGATIVE_INFINITY),
     reliance: new Float64Array(SENT_RING),
     provenCounter: 0,
