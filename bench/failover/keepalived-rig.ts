@@ -1,26 +1,38 @@
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import type { Ip } from '../../src/addr/ip.ts'
 import { type Lab, startLab } from '../../src/lab/lab.ts'
 import { type Keepalived, startKeepalived } from '../../src/lab/peers/keepalived.ts'
 import type { Scope } from '../frame.ts'
+import { restoreInterface, takeInterfaceDown } from './interface.ts'
 import { measureOutage, sleep } from './outage.ts'
-import type { Rig, Way } from './rig.ts'
+import { CLIENTS, FROZEN_FOR_MS, type Rig, type Way } from './rig.ts'
 
-const VIP = '192.0.2.100'
+const VIP = '192.0.2.100' as Ip
 const PORT = 8080
 /** As an administrator writes them, with room between. The first is the master. */
-const PRIORITIES = [200, 150, 100] as const
-const NODES = PRIORITIES.map((_, i) => `node${i + 1}`)
+const PRIORITIES = [200, 150, 100, 75, 50] as const
 const FIRST = 'node1'
 /** Beside two intervals, without a change of state. */
 const SETTLED_MS = 200
 
 const WEB = fileURLToPath(new URL('../../src/lab/web/main.js', import.meta.url))
 
-/** Three nodes of a lab with keepalived and an echo on each; the master is the one that fails, and the one that comes back. */
-export async function openKeepalived(scope: Scope, advertIntervalSeconds: number): Promise<Rig> {
+/** Three or five nodes of a lab with keepalived and an echo on each; the master is the one that fails, and the one that comes back. */
+export async function openKeepalived(
+  scope: Scope,
+  advertIntervalSeconds: number,
+  count: 3 | 5,
+): Promise<Rig> {
+  const nodes = PRIORITIES.slice(0, count).map((_, i) => `node${i + 1}`)
   const name = `bench-${process.pid}-${advertIntervalSeconds * 1000}`
-  const lab = await startLab({ name, bare: true, nodes: NODES.length, signal: scope.signal })
+  const lab = await startLab({
+    name,
+    bare: true,
+    nodes: count,
+    clients: CLIENTS.count,
+    signal: scope.signal,
+  })
   const running = new Map<string, Keepalived>()
   // Recovery takes seconds of waiting: meanwhile it is somebody else's turn.
   let healthy = Promise.resolve()
@@ -34,7 +46,7 @@ export async function openKeepalived(scope: Scope, advertIntervalSeconds: number
   const electedWithinMs = 5 * advertMs + 5000
 
   async function start(host: string): Promise<void> {
-    const priority = PRIORITIES[NODES.indexOf(host)] ?? 1
+    const priority = PRIORITIES[nodes.indexOf(host)] ?? 1
     const options = { virtualRouterId: 51, priority, advertIntervalSeconds, addresses: [`${VIP}/32`] }
     running.set(host, await startKeepalived(lab, host, options))
   }
@@ -46,18 +58,24 @@ export async function openKeepalived(scope: Scope, advertIntervalSeconds: number
   }
 
   async function othersTakeOver(): Promise<void> {
-    const others = NODES.filter(host => host !== FIRST)
+    const others = nodes.filter(host => host !== FIRST)
     await Promise.any(others.map(host => on(host).reaches(['MASTER'], electedWithinMs)))
+  }
+
+  /** Whether or not the others noticed. */
+  async function frozenAndThawed(): Promise<void> {
+    await sleep(FROZEN_FOR_MS)
+    await on(FIRST).thaw()
   }
 
   /** The first node is the master, alone, and stays it for a while. */
   async function elected(): Promise<void> {
     const deadline = performance.now() + 2 * electedWithinMs
     for (let since = performance.now(); performance.now() - since < 2 * advertMs + SETTLED_MS; ) {
-      const right = NODES.every(host => on(host).state() === (host === FIRST ? 'MASTER' : 'BACKUP'))
+      const right = nodes.every(host => on(host).state() === (host === FIRST ? 'MASTER' : 'BACKUP'))
       if (!right) since = performance.now()
       if (since > deadline) {
-        const states = NODES.map(host => `${host} is ${on(host).state() ?? 'silent'}`).join(', ')
+        const states = nodes.map(host => `${host} is ${on(host).state() ?? 'silent'}`).join(', ')
         throw new Error(`keepalived, adverts of ${advertIntervalSeconds} s, did not settle: ${states}`)
       }
       await sleep(5)
@@ -66,7 +84,8 @@ export async function openKeepalived(scope: Scope, advertIntervalSeconds: number
 
   async function recover(way: Way): Promise<void> {
     if (way === 'link' || way === 'blackhole') await lab.revive(FIRST)
-    else {
+    else if (way === 'carrier') await restoreInterface(lab, FIRST, { nodes: count, clients: CLIENTS.count })
+    else if (way !== 'frozen') {
       await on(FIRST).close()
       // Killed, it left its address to the kernel.
       await lab.exec(FIRST, ['ip', 'address', 'delete', `${VIP}/32`, 'dev', 'eth0'])
@@ -78,12 +97,14 @@ export async function openKeepalived(scope: Scope, advertIntervalSeconds: number
   const deeds: Readonly<Record<Way, () => Promise<void>>> = {
     link: () => lab.kill(FIRST, 'link'),
     blackhole: () => lab.kill(FIRST, 'blackhole'),
+    carrier: () => takeInterfaceDown(lab, FIRST),
     process: () => on(FIRST).kill(),
+    frozen: () => on(FIRST).freeze(),
     drain: () => on(FIRST).leave(),
   }
 
-  await Promise.all(NODES.map(host => startEcho(lab, host)))
-  await Promise.all(NODES.map(start))
+  await Promise.all(nodes.map(host => startEcho(lab, host)))
+  await Promise.all(nodes.map(start))
   /** Whoever comes next waits for it, and is told when it fails. */
   const later = (work: Promise<void>): void => {
     healthy = work
@@ -99,7 +120,7 @@ export async function openKeepalived(scope: Scope, advertIntervalSeconds: number
         port: PORT,
         delayMs: Math.random() * advertMs,
         deed: deeds[way],
-        takenOver: othersTakeOver,
+        ...(way === 'frozen' ? { takenOver: frozenAndThawed, watched: true } : { takenOver: othersTakeOver }),
       })
       later(recover(way))
       return outage

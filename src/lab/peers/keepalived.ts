@@ -57,6 +57,9 @@ export type Keepalived = {
   leave(): Promise<void>
   /** SIGKILL to both of its processes at once: the kernel keeps its addresses. Resolves when it is gone. */
   kill(): Promise<void>
+  /** SIGSTOP to both of its processes: the kernel goes on answering for its addresses. Resolves when the signals were sent. */
+  freeze(): Promise<void>
+  thaw(): Promise<void>
   /** Ends it however it can, and takes its files away. The addresses it held stay after `kill`. */
   close(): Promise<void>
 }
@@ -160,6 +163,14 @@ class RunningKeepalived implements Keepalived {
     // is stopped until both are gone.
     await this.#signal(['STOP', 'vrrp-pid'], ['KILL', 'pid'], ['KILL', 'vrrp-pid'])
     await this.#goneWithin(STOP_WITHIN_MS)
+  }
+
+  async freeze(): Promise<void> {
+    await this.#signal(['STOP', 'pid'], ['STOP', 'vrrp-pid'])
+  }
+
+  async thaw(): Promise<void> {
+    await this.#signal(['CONT', 'vrrp-pid'], ['CONT', 'pid'])
   }
 
   async close(): Promise<void> {

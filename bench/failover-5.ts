@@ -1,0 +1,3 @@
+import { failoverBench } from './failover/table.ts'
+
+export const bench = failoverBench(5)
