@@ -14,7 +14,7 @@ import { systemRandom } from '../../src/sys/random.ts'
 export const NAMESPACE = 'metallb-system'
 
 /** The program of the same build as these tests. */
-function program(command: string): string[] {
+export function program(command: string): string[] {
   const main = new URL('../../src/cli/main.js', import.meta.url).href
   // Started with -e, the arguments follow the program at once: main() expects a name between them.
   const script = `import(${JSON.stringify(main)}).then(it => it.main([process.argv[0], 'lodestone', ...process.argv.slice(1)]))`
