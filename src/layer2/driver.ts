@@ -202,20 +202,18 @@ export class Reflex {
           this.#runLayer2({ type: 'unsuspect', node: effect.node, now })
           break
         case 'lost':
-          log.warn('voted-down-while-away', { effect: 'others own what this node owned' })
           this.#runLayer2({ type: 'lost', now })
           report({ type: 'lost', atWallMs: this.#ports.clock.wallNow() })
           break
         case 'standing':
         case 'entitlement':
-          this.#standingChanged(effect, now)
+          this.#standingChanged(now)
           break
         case 'was-away':
           log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
           break
         case 'adapted': {
           const { node, patienceMs, jitterMs } = effect
-          log.info('patience-adapted', { peer: node, patienceMs, jitterMs })
           report({ type: 'adapted', node, patienceMs, jitterMs })
           break
         }
@@ -235,13 +233,7 @@ export class Reflex {
     }
   }
 
-  #standingChanged(effect: membership.Effect & { type: 'standing' | 'entitlement' }, now: Ms): void {
-    if (effect.type === 'entitlement' && effect.alone) {
-      this.#ports.log.warn('alone', {
-        effect: 'no other speaker was heard: addresses are answered for when nobody else does',
-        see: 'a firewall on the heartbeat port, a key that differs, or really no other node',
-      })
-    }
+  #standingChanged(now: Ms): void {
     this.#runLayer2({ type: 'tick', now })
     const { entitled, probation, alone } = membership.standing(this.#membership, now)
     this.#ports.report({ type: 'standing', entitled, standing: !probation, alone })
@@ -285,23 +277,16 @@ export class Reflex {
         case 'conflict': {
           const { ip, mac, services, action } = effect
           const interfaceName = this.#ports.links.current().get(effect.interfaceIndex)?.name ?? ''
-          log.warn('address-conflict', { ip, mac, interface: interfaceName, action })
           const atWallMs = this.#ports.clock.wallNow()
           report({ type: 'conflict', ip, services, mac, interfaceName, action, atWallMs })
           break
         }
         case 'takeover-waits':
           this.#takeoversDelayed++
-          log.warn('takeover-waits', { for: effect.node, times: effect.times, why: 'it answers on the wire' })
           report({ type: 'takeover-waits', node: effect.node, times: effect.times })
           break
         case 'suspended':
-          if (effect.suspended && effect.owned > 0) {
-            log.warn('not-entitled', {
-              owned: effect.owned,
-              effect: 'answers for nothing until a majority hears us',
-            })
-          }
+          // Told by the membership, as `standing`.
           break
         case 'join':
           this.#join(effect.interfaceIndex, effect.ip)

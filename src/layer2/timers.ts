@@ -59,7 +59,8 @@ export class Timers<T extends Sleeper> {
     let at = 0
     for (;;) {
       let below = 2 * at + 1
-      const [left, right] = [heap[below], heap[below + 1]]
+      const left = heap[below]
+      const right = heap[below + 1]
       if (left === undefined) break
       const least = right !== undefined && right.at < left.at ? right : left
       if (least !== left) below++
