@@ -29,6 +29,7 @@ function status(change: Partial<Own> = {}): Own {
     round: 2,
     voters: ['a', 'b', 'c'],
     majority: 2,
+    realtime: true,
     worstLatenessMs: 1.26,
     peers: [peer('a', 'down', 80), peer('c', 'up', 96.4)],
     failovers: [MOVES],

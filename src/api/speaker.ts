@@ -16,6 +16,8 @@ export type SpeakerStatus = {
   readonly voters: readonly string[]
   /** How many of the voters decide. */
   readonly majority: number
+  /** Its reflex thread goes before ordinary processes (SCHED_FIFO). */
+  readonly realtime: boolean
   /** Of a timer of the reflex thread, within five seconds. */
   readonly worstLatenessMs: number
   readonly peers: readonly SpeakerPeer[]

@@ -39,7 +39,7 @@ const report = (message: ReflexReport): void => port.postMessage(message)
 // Before anything is promised to others: a speaker that may not answer must not be heard as alive.
 checkPrivileges()
 const refused = setRealtimeScheduling(REALTIME_PRIORITY)
-if (refused !== undefined) log.info('no-realtime-scheduling', { reason: refused })
+if (refused !== undefined) report({ type: 'not-realtime', reason: refused })
 
 let started: Reflex | undefined
 /** One socket for each family; a host without IPv6 has only the first. */

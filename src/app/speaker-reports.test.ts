@@ -230,4 +230,11 @@ test('a reflex thread that is late is a warning with the lateness, at most once 
   clock.advance(60_000)
   count(40)
   assert.equal(warnings().length, 2)
+  reports.notRealtime({ type: 'not-realtime', reason: 'SCHED_FIFO was refused' })
+  for (let i = 0; i < 3; i++) count(2.51)
+  assert.deepEqual(
+    log.lines.filter(({ event }) => event === 'no-realtime-scheduling').map(({ fields }) => fields),
+    [{ reason: 'SCHED_FIFO was refused', worstMs: 2.5 }],
+    'once, with what it means',
+  )
 })

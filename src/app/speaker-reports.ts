@@ -51,6 +51,8 @@ export class SpeakerReports {
   /** The last cause of which the time to its confirmation was counted. */
   #confirmed = ''
   readonly #adaptedAt = new Map<string, number>()
+  /** Why the kernel refused real-time scheduling, until that was said with the lateness that it means. */
+  #notRealtime: string | undefined
   #lateAt = Number.NEGATIVE_INFINITY
 
   constructor(node: string, ports: Ports, serviceOf: (key: string) => AboutService | undefined) {
@@ -165,6 +167,10 @@ export class SpeakerReports {
     })
   }
 
+  notRealtime({ reason }: Report<'not-realtime'>): void {
+    this.#notRealtime = reason
+  }
+
   counters({ counters, membership }: Report<'counters'>): void {
     const { clock, metrics, log } = this.#ports
     for (const [reason, count] of Object.entries(counters.dropped)) {
@@ -181,10 +187,15 @@ export class SpeakerReports {
     metrics.set('lodestone_round', {}, membership.round)
     const patienceMs = Math.max(0, ...membership.peers.map(peer => peer.patienceMs))
     metrics.set('lodestone_worst_patience_seconds', {}, patienceMs / 1000)
+    const worstMs = Math.round(counters.worstLatenessMs * 10) / 10
+    if (this.#notRealtime !== undefined) {
+      log.warn('no-realtime-scheduling', { reason: this.#notRealtime, worstMs })
+      this.#notRealtime = undefined
+    }
     if (counters.worstLatenessMs < LATE_MS || clock.now() - this.#lateAt < LATE_AGAIN_MS) return
     this.#lateAt = clock.now()
     log.warn('reflex-late', {
-      worstMs: Math.round(counters.worstLatenessMs * 10) / 10,
+      worstMs,
       hint: 'real-time scheduling (CAP_SYS_NICE) lets the reflex thread go before others',
     })
   }

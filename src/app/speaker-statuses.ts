@@ -49,10 +49,13 @@ export class SpeakerStatuses {
 
   /**
    * One pass. `announced` gives the interfaces that a Service is announced on, none for all, undefined when this node does
-   * not announce it. What fails stays to be done in the next pass.
+   * not announce it; `announcesToo` says whether another node does beside this one. What fails stays to be done in the next pass.
    * @throws KubeError the first failure; what could be done without it is done
    */
-  async write(announced: (service: string) => readonly string[] | undefined): Promise<void> {
+  async write(
+    announced: (service: string) => readonly string[] | undefined,
+    announcesToo?: (node: string, service: string) => boolean,
+  ): Promise<void> {
     if (!this.#informer.synced) return
     const wanted = new Map<string, readonly string[]>()
     const existing: L2StatusFacts[] = []
@@ -63,7 +66,7 @@ export class SpeakerStatuses {
     }
     this.#touched.clear()
     let failure: unknown
-    const actions = planL2Statuses(this.#options.node, wanted, existing).values()
+    const actions = planL2Statuses(this.#options.node, wanted, existing, announcesToo).values()
     /** False: the server is away, and would refuse the others too. */
     const perform = async (action: L2StatusAction): Promise<boolean> => {
       try {

@@ -421,6 +421,34 @@ test('V-1: invalid configuration keeps the last good one running and sets the st
   await rig.end()
 })
 
+test('who shares the addresses of a Service keeps its status object while it is there', async () => {
+  const rig = new Rig()
+  rig.secret()
+  const web = service('web', VIP)
+  const annotations = { 'lodestone.dev/layer2-mode': 'sharded' }
+  rig.kube.seed(RESOURCES.services, { ...web, metadata: { ...web.metadata, annotations } })
+  rig.kube.seed(RESOURCES.endpointSlices, slice('web', 'node2'))
+  for (const name of ['node2', 'node3', 'node9']) {
+    rig.kube.seed(RESOURCES.serviceL2Statuses, {
+      metadata: { name: `l2-${name}`, namespace: NAMESPACE },
+      status: { node: name, serviceName: 'web', serviceNamespace: 'default' },
+    })
+  }
+  rig.start()
+  await waitFor('the plan', () => rig.planned(VIP) !== 'none')
+  rig.owned(VIP, true)
+  const nodes = () =>
+    rig.kube
+      .objects(RESOURCES.serviceL2Statuses)
+      .map(object => (object['status'] as { node?: string } | undefined)?.node)
+      .sort()
+      .join()
+  await waitFor('the stale one to go', () => nodes() === 'node1,node2,node3')
+  rig.report({ type: 'node', node: 'node3', from: 'up', to: 'down', silentMs: 90 })
+  await waitFor('that of the lost node to go', () => nodes() === 'node1,node2')
+  await rig.end()
+})
+
 test('a takeover is told: metric, Event, status object, move', async () => {
   const rig = new Rig()
   rig.secret()

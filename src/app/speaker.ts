@@ -100,6 +100,8 @@ export class Speaker {
   readonly #owned = new Map<Ip, readonly string[]>()
   /** The same the other way round: by Service, the addresses that this node owns for it. */
   readonly #ownedOf = new Map<string, Set<Ip>>()
+  /** Services that this node may announce beside others. */
+  readonly #sharded = new Set<string>()
   /** Of the other speakers, those that lost their Lease and are still heard included. */
   readonly #levels = new Map<string, Level>()
   #peersTold: Peers | undefined
@@ -129,6 +131,7 @@ export class Speaker {
   /** As of the last count. */
   #membership: MembershipView | undefined
   #latenessMs = 0
+  #realtime = true
   #ready = false
   #drained: (() => void) | undefined
   #cancelCount: () => void = () => {}
@@ -166,7 +169,11 @@ export class Speaker {
     })
     this.#statusPass = new Coalesced(
       ports.clock,
-      () => this.#statuses.write(service => this.#announcedOn(service)),
+      () =>
+        this.#statuses.write(
+          service => this.#announcedOn(service),
+          (node, service) => this.#announcesToo(node, service),
+        ),
       {
         retryAfterMs: 2000,
         onError: error => {
@@ -235,6 +242,7 @@ export class Speaker {
       round,
       voters,
       majority,
+      realtime: this.#realtime,
       worstLatenessMs: this.#latenessMs,
       peers: this.#peerStatuses(),
       failovers: this.#reports.groups,
@@ -451,6 +459,8 @@ export class Speaker {
       const before = this.#table.get(key)?.ips[0]
       if (before !== undefined && before !== kept?.ips[0]) this.#order.forget(before)
       const changed = this.#table.set(key, kept)
+      if (kept?.claim?.mode === 'sharded') this.#sharded.add(key)
+      else this.#sharded.delete(key)
       if (changed.size > 0) this.#statuses.touch(key)
       for (const ip of changed) touched.add(ip)
       // Not ours any more, but still announced: by others.
@@ -565,6 +575,10 @@ export class Speaker {
       case 'adapted':
         reports.adapted(report)
         break
+      case 'not-realtime':
+        this.#realtime = false
+        reports.notRealtime(report)
+        break
       case 'drained':
         this.#drained?.()
         break
@@ -596,6 +610,11 @@ export class Speaker {
     if (registered || isPresent(level)) this.#levels.set(node, level)
     else this.#levels.delete(node)
     this.#reports.levels(this.#levels.values())
+    if (!isPresent(level) && this.#sharded.size > 0) {
+      // The node cannot delete its status objects itself.
+      for (const service of this.#sharded) this.#statuses.touch(service)
+      this.#statusPass.request()
+    }
     // All speakers read what each one writes: that must not grow with the square of many.
     if (this.#registeredPeers.size <= TOLD_AT_ONCE_MAX) this.#registration?.statusChanged()
     if (registered) return
@@ -651,6 +670,12 @@ export class Speaker {
   #announcedOn(service: string): readonly string[] | undefined {
     const interfaces = this.#ownedOf.has(service) ? this.#table.get(service)?.claim?.interfaces : undefined
     return interfaces === 'all' ? [] : interfaces
+  }
+
+  /** Of nodes that share an address each has its status object for as long as it is there. */
+  #announcesToo(node: string, service: string): boolean {
+    const level = this.#levels.get(node)
+    return this.#sharded.has(service) && level !== undefined && isPresent(level)
   }
 
   /** SIGTERM hands over first and leaves after: peers learn it at once, and we answer until the next owner has announced itself. */

@@ -70,13 +70,13 @@ function moveText(node: string, move: SummaryMove): string {
 
 /** All that one speaker says of itself. */
 export function speakerText(status: SpeakerStatus): string {
-  const { node, voters, majority, round, worstLatenessMs, peers, services, failovers } = status
+  const { node, voters, majority, round, worstLatenessMs, realtime, peers, services, failovers } = status
   const owned = services.filter(service => service.owned.length > 0)
   const paragraphs = [
     [
       `Speaker ${node}: ${stateOf(status)}${status.hasKey ? '' : ', without a cluster key'}`,
       `  voters: ${listed(voters)}; ${majority} of them decide`,
-      `  round ${round}; timers late by at most ${tenths(worstLatenessMs)} ms`,
+      `  round ${round}; timers late by at most ${tenths(worstLatenessMs)} ms${realtime ? '' : ', without real-time scheduling'}`,
       `  announces ${owned.length} of ${services.length} Services of type LoadBalancer`,
     ].join('\n'),
   ]

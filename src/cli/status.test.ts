@@ -26,6 +26,7 @@ function speaker(node: string, change: Partial<SpeakerStatus> = {}): SpeakerStat
     round: 1,
     voters: ['node1', 'node2', 'node3'],
     majority: 2,
+    realtime: false,
     worstLatenessMs: 0.42,
     peers: [
       {
@@ -156,7 +157,7 @@ test('one speaker in all detail', () => {
     text,
     `Speaker node1: up
   voters: node1, node2 and node3; 2 of them decide
-  round 1; timers late by at most 0.4 ms
+  round 1; timers late by at most 0.4 ms, without real-time scheduling
   announces 1 of 2 Services of type LoadBalancer
 
 PEER   LEVEL  VOTES  HEARD  INTERVAL  PATIENCE  JITTER

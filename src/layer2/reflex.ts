@@ -63,6 +63,8 @@ export type ReflexReport =
   | { readonly type: 'takeover-waits'; readonly node: string; readonly times: number }
   /** The patience with a node follows the jitter of what is heard from it. */
   | { readonly type: 'adapted'; readonly node: string; readonly patienceMs: Ms; readonly jitterMs: Ms }
+  /** The kernel lets other processes go first: timers come late on a busy node. */
+  | { readonly type: 'not-realtime'; readonly reason: string }
   | { readonly type: 'drained' }
   | { readonly type: 'counters'; readonly counters: ReflexCounters; readonly membership: MembershipView }
   | { readonly type: 'failed'; readonly message: string }

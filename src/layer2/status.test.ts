@@ -28,6 +28,26 @@ test('the new owner removes the object of the old one, the old one only its own'
   assert.deepEqual(plan({}, [mine, theirs]), ['delete l2-1'])
 })
 
+test('who shares a Service keeps its object, and of one that does no more it goes', () => {
+  const existing = [
+    facts('l2-1', 'a', 'x/web'),
+    facts('l2-2', 'b', 'x/web'),
+    facts('l2-3', 'c', 'x/web'),
+    facts('l2-4', 'b', 'x/single'),
+  ]
+  const announced = new Map([
+    ['x/web', []],
+    ['x/single', []],
+  ])
+  const shares = (node: string, service: string) => service === 'x/web' && node === 'b'
+  assert.deepEqual(
+    planL2Statuses('a', announced, existing, shares).map(action =>
+      action.type === 'create' ? `create ${action.service}` : `delete ${action.status.name}`,
+    ),
+    ['delete l2-3', 'delete l2-4', 'create x/single'],
+  )
+})
+
 test('doubles, other interfaces and objects whose status was never written are replaced', () => {
   assert.deepEqual(plan({ 'x/web': [] }, [facts('l2-1', 'a', 'x/web'), facts('l2-2', 'a', 'x/web')]), [
     'delete l2-2',

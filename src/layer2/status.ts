@@ -42,6 +42,7 @@ export function l2StatusFromObject(object: KubeObject): L2StatusFacts {
 /**
  * One object for each Service that this node announces. Those of other nodes for the same Service are stale and go; of what
  * this node does not announce, only its own goes: the new owner deletes the rest (metallb.md 1.1, status kinds).
+ * Where several nodes share the addresses of a Service, those that `announcesToo` names keep theirs.
  *
  * Each Service is decided for itself, so that both may be about some Services only, the same ones.
  */
@@ -49,13 +50,14 @@ export function planL2Statuses(
   self: string,
   announced: ReadonlyMap<string, readonly string[]>,
   existing: Iterable<L2StatusFacts>,
+  announcesToo: (node: string, service: string) => boolean = () => false,
 ): L2StatusAction[] {
   const kept = new Map<string, L2StatusFacts>()
   const deleted: L2StatusFacts[] = []
   for (const status of existing) {
     const interfaces = announced.get(status.service)
     if (status.node !== self) {
-      if (interfaces !== undefined) deleted.push(status)
+      if (interfaces !== undefined && !announcesToo(status.node, status.service)) deleted.push(status)
       continue
     }
     if (!status.written || interfaces === undefined || !sameNames(interfaces, status.interfaces)) {

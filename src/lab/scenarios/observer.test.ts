@@ -51,6 +51,7 @@ function speaker(name: string, owned: readonly string[], change: Partial<Speaker
     round: 1,
     voters: ['node1', 'node2'],
     majority: 2,
+    realtime: true,
     worstLatenessMs: 0,
     peers: [peer(name === 'node1' ? 'node2' : 'node1', 'up')],
     services: [
