@@ -592,6 +592,8 @@ export class Speaker {
   }
 
   #onCounters(report: ReflexReport & { type: 'counters' }): void {
+    // What it knew before the first count says little.
+    if (this.#membership === undefined) this.#registration?.statusChanged()
     this.#membership = report.membership
     this.#latenessMs = report.counters.worstLatenessMs
     for (const { ip, requests, replies, announcements } of report.counters.addresses) {

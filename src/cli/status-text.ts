@@ -62,7 +62,7 @@ function moveText(node: string, move: SummaryMove): string {
     ...(heardMs === null ? [] : [`last heard ${heardMs} ms before it was announced`]),
     ...(suspectedMs === null ? [] : [`suspected ${suspectedMs} ms`]),
     ...(confirmedMs === null ? [] : [`confirmed ${confirmedMs} ms`]),
-    ...(count > 1 ? [`the last one ${lastMs} ms later`] : []),
+    ...(lastMs > 0 ? [`the last one ${lastMs} ms later`] : []),
   ]
   const how = phases.length === 0 ? '' : ` (${phases.join(', ')})`
   return `${at}  ${node} ${owned ? 'took' : 'gave up'} ${named}: ${because}${how}`
