@@ -145,7 +145,7 @@ function perform(m: Layer2, event: Event): void {
     case 'lost':
       m.cause = { type: 'lost' }
       m.holdUntil = now + LOST_HOLD_MS
-      for (const state of [...m.vips.values()]) {
+      for (const state of m.vips.values()) {
         release(m, state, now)
         decide(m, state, now)
       }
@@ -183,7 +183,7 @@ function onStanding(m: Layer2, standing: Standing, now: Ms): void {
     for (const ip of m.draining?.left ?? []) releaseIp(m, ip, now)
     return
   }
-  for (const state of [...m.vips.values()]) {
+  for (const state of m.vips.values()) {
     const owned = owns(state)
     decide(m, state, now)
     if (state.roundAt !== Number.POSITIVE_INFINITY) roundBy(m, state, state.roundAt)
@@ -286,7 +286,7 @@ function setLevel(m: Layer2, node: string, level: Level, now: Ms): void {
   }
   if (present && !isPresent(before)) sayAgain(m, node, now)
   // On probation it hears no solicitations for what it may not answer, so it is told again when it stands.
-  if (level === 'up' || (present && !isPresent(before))) introduceTo(m, node, now)
+  if (level === 'up' || (present && !isPresent(before))) introduceTo(m, node, m.vips.keys(), now)
 }
 
 function isPresent(level: Level): boolean {

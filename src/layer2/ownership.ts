@@ -10,7 +10,9 @@ import type { Shares } from './shards.ts'
 import {
   type Introductions,
   introduceDue,
+  introduceTo,
   isShared,
+  newcomers,
   reshare,
   sharesNow,
   takesPart,
@@ -376,6 +378,8 @@ function decideShared(m: Layer2, state: VipState, now: Ms): void {
   else take(m, state, state.vip.claims, now)
   state.shares = after
   reshare(m, state, before, now)
+  // By a new plan, too: nobody else would tell them.
+  for (const node of newcomers(m, before, after)) introduceTo(m, node, [state.vip.ip], now)
 }
 
 /** It was shared and has one owner again: that one must say so to everybody. */

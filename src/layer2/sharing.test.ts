@@ -46,12 +46,17 @@ class Segment {
     this.plan(name, mode)
   }
 
-  plan(name: Name, mode: 'sharded' | 'single', weights?: Record<string, number>): void {
-    const place = NAMES.indexOf(name)
+  plan(
+    name: Name,
+    mode: 'sharded' | 'single',
+    weights?: Record<string, number>,
+    candidates: readonly Name[] = NAMES,
+  ): void {
+    const place = candidates.indexOf(name)
     const claim = {
       service: 'default/web',
-      ahead: NAMES.slice(0, place),
-      behind: NAMES.slice(place + 1),
+      ahead: candidates.slice(0, place),
+      behind: candidates.slice(place + 1),
       truncated: false,
       interfaces: 'all' as const,
       mode,
@@ -207,6 +212,20 @@ test('a process that starts anew is told who asked, and stands in for a node tha
   // All three were started anew, and nobody asked again.
   segment.level('a', 'down')
   for (const n of MANY) assert.equal(segment.entries.get(askerIp(n)), segment.expected(askerIp(n)))
+})
+
+test('a node that a plan takes away and gives back is told who asked: it has forgotten them', () => {
+  const segment = new Segment(['a', 'b', 'c'])
+  for (const n of MANY) segment.ask(n)
+  segment.run('b', { type: 'plan', set: [], remove: [VIP], now: segment.now })
+  for (const name of ['a', 'c'] as const) segment.plan(name, 'sharded', undefined, ['a', 'c'])
+  for (const node of segment.entries.values()) assert.notEqual(node, 'b')
+  segment.pass(10_000)
+  segment.plan('b', 'sharded')
+  segment.pass(1000)
+  for (const name of ['a', 'c'] as const) segment.plan(name, 'sharded')
+  segment.pass(60_000)
+  for (const [ip, node] of segment.entries) assert.equal(node, segment.expected(ip))
 })
 
 test('an asker that is with the wrong node comes to the right one when it refreshes its entry', () => {

@@ -64,6 +64,12 @@ export function withoutSelf(m: Layer2, shares: Shares): Shares {
   return shares.nodes.includes(m.options.self) ? without(shares, m.options.self) : shares
 }
 
+/** Nodes that take part now and did not before; who takes part from the beginning knows as much as we. */
+export function newcomers(m: Layer2, before: Shares | undefined, after: Shares): string[] {
+  if (before === undefined) return []
+  return after.nodes.filter(node => node !== m.options.self && !before.nodes.includes(node))
+}
+
 /** Whether this node is among those that share the address. */
 export function takesPart(m: Layer2, shares: Shares): boolean {
   return shares.nodes.includes(m.options.self)
@@ -145,9 +151,11 @@ const PASSES = 2
 const NEXT_PASS_MS = 1000
 
 /** A node is there again, or for the first time, or begins to take part: it must know who asked. */
-export function introduceTo(m: Layer2, node: string, now: Ms): void {
+export function introduceTo(m: Layer2, node: string, addresses: Iterable<Ip>, now: Ms): void {
   if (m.askers.size === 0) return
-  m.introductions.set(node, { addresses: [...m.vips.keys()], told: false, passesLeft: PASSES, dueAt: now })
+  const waiting = m.introductions.get(node)?.addresses ?? []
+  for (const ip of addresses) waiting.push(ip)
+  m.introductions.set(node, { addresses: waiting, told: false, passesLeft: PASSES, dueAt: now })
 }
 
 export function introduceDue(m: Layer2, now: Ms): void {
