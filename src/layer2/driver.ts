@@ -64,6 +64,8 @@ export class Reflex {
   #questionsAsked = 0
   #takeoversDelayed = 0
   #worstLatenessMs: Ms = 0
+  /** Effects of the membership are being performed, one after the other. */
+  #settling = 0
   #self: Ip | undefined
   /** The registered speakers but this one. */
   #peers: ReadonlyMap<string, Ip> = new Map()
@@ -179,64 +181,85 @@ export class Reflex {
   }
 
   #runMembership(event: membership.Event): void {
-    const { log, report } = this.#ports
-    const { now } = event
-    for (const effect of membership.step(this.#membership, event)) {
-      switch (effect.type) {
-        case 'send':
-          this.#heartbeatsSent++
-          this.#ports.sendHeartbeat(effect.payload, effect.to)
-          break
-        case 'node': {
-          const { node, from, to, lastHeardAt } = effect
-          this.#reports.nodeChanged(effect)
-          this.#runLayer2({ type: 'node', node, level: to, now })
-          const silentMs = lastHeardAt === undefined ? null : effect.at - lastHeardAt
-          report({ type: 'node', node, from, to, silentMs })
-          break
-        }
-        case 'suspect':
-          this.#suspect(effect.node, now)
-          break
-        case 'unsuspect':
-          this.#runLayer2({ type: 'unsuspect', node: effect.node, now })
-          break
-        case 'lost':
-          this.#runLayer2({ type: 'lost', now })
-          report({ type: 'lost', atWallMs: this.#ports.clock.wallNow() })
-          break
-        case 'standing':
-        case 'entitlement':
-          this.#standingChanged(now)
-          break
-        case 'was-away':
-          log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
-          break
-        case 'adapted': {
-          const { node, patienceMs, jitterMs } = effect
-          report({ type: 'adapted', node, patienceMs, jitterMs })
-          break
-        }
-        case 'ask-witness':
-          this.#askWitness(now)
-          break
-        case 'askers':
-          this.#runLayer2({ type: 'askers', node: effect.node, body: effect.body, now })
-          break
-        case 'claimed':
-          this.#runLayer2({ type: 'claimed', node: effect.node, claims: effect.claims, now })
-          break
-        case 'dropped':
-          this.#countDrop(`heartbeat-${effect.why}`)
-          break
+    const effects = membership.step(this.#membership, event)
+    let changed = false
+    this.#settling++
+    try {
+      for (const effect of effects) {
+        this.#perform(effect, event.now)
+        changed ||= effect.type === 'standing' || effect.type === 'entitlement'
       }
+    } finally {
+      this.#settling--
+    }
+    if (!changed) return
+    this.#runLayer2({ type: 'tick', now: event.now })
+    const { entitled, probation, alone } = membership.standing(this.#membership, event.now)
+    this.#ports.report({ type: 'standing', entitled, standing: !probation, alone })
+  }
+
+  #perform(effect: membership.Effect, now: Ms): void {
+    const { log, report } = this.#ports
+    switch (effect.type) {
+      case 'send':
+        this.#heartbeatsSent++
+        this.#ports.sendHeartbeat(effect.payload, effect.to)
+        break
+      case 'node': {
+        const { node, from, to, lastHeardAt } = effect
+        this.#reports.nodeChanged(effect)
+        this.#runLayer2({ type: 'node', node, level: to, now })
+        const silentMs = lastHeardAt === undefined ? null : effect.at - lastHeardAt
+        report({ type: 'node', node, from, to, silentMs })
+        break
+      }
+      case 'suspect':
+        this.#suspect(effect.node, now)
+        break
+      case 'unsuspect':
+        this.#runLayer2({ type: 'unsuspect', node: effect.node, now })
+        break
+      case 'lost':
+        this.#runLayer2({ type: 'lost', now })
+        report({ type: 'lost', atWallMs: this.#ports.clock.wallNow() })
+        break
+      case 'standing':
+      case 'entitlement':
+        // Counts when all else that came with it is known: see #standing.
+        break
+      case 'was-away':
+        log.warn('reflex-was-away', { forMs: Math.round(effect.forMs), missed: effect.missed })
+        break
+      case 'adapted': {
+        const { node, patienceMs, jitterMs } = effect
+        report({ type: 'adapted', node, patienceMs, jitterMs })
+        break
+      }
+      case 'ask-witness':
+        this.#askWitness(now)
+        break
+      case 'askers':
+        this.#runLayer2({ type: 'askers', node: effect.node, body: effect.body, now })
+        break
+      case 'claimed':
+        this.#runLayer2({ type: 'claimed', node: effect.node, claims: effect.claims, now })
+        break
+      case 'dropped':
+        this.#countDrop(`heartbeat-${effect.why}`)
+        break
     }
   }
 
-  #standingChanged(now: Ms): void {
-    this.#runLayer2({ type: 'tick', now })
-    const { entitled, probation, alone } = membership.standing(this.#membership, now)
-    this.#ports.report({ type: 'standing', entitled, standing: !probation, alone })
+  /**
+   * What this node may do now. Less takes effect at once; more, when everything that the membership said in the same breath has been
+   * heard: who is entitled again must know first that it was voted down, and who owns now.
+   */
+  #standing(now: Ms): layer2.Standing {
+    const { entitledUntil, probation, alone } = membership.standing(this.#membership, now)
+    if (this.#settling === 0) return { entitledUntil, probation, alone }
+    const before = this.#layer2
+    if (!before.entitled) return { entitledUntil: Number.NEGATIVE_INFINITY, probation: true, alone: false }
+    return { entitledUntil, probation: probation || before.probation, alone }
   }
 
   /** Asks the wire for what the node would lose, and for the node itself: its kernel answers though its speaker is dead. */
@@ -249,8 +272,8 @@ export class Reflex {
   }
 
   #runLayer2(event: layer2.Event): void {
-    const standing = membership.standing(this.#membership, event.now)
-    const { log, report } = this.#ports
+    const standing = this.#standing(event.now)
+    const { report } = this.#ports
     for (const effect of layer2.step(this.#layer2, event, standing)) {
       switch (effect.type) {
         case 'send':

@@ -68,7 +68,8 @@ const EVENTS: readonly (readonly [string, Event])[] = [
 for (const [name, event] of EVENTS) {
   test(`costs the same while 100 addresses are announced and while 10,000 are: ${name}`, async () => {
     const costs: { steps: number; effects: number }[] = []
-    for (const addresses of [100, 10_000]) {
+    // The first run of a process is not alone: what tests before it left behind is finished then.
+    for (const addresses of [100, 100, 10_000]) {
       const m = machine(addresses)
       let effects = 0
       const steps = await countSteps(() => {
@@ -77,7 +78,7 @@ for (const [name, event] of EVENTS) {
       })
       costs.push({ steps, effects })
     }
-    assert.deepEqual(costs[1], costs[0])
+    assert.deepEqual(costs[2], costs[1])
   })
 }
 

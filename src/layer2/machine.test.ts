@@ -917,7 +917,7 @@ test('whatever happens: told only when it changes, never an answer unless entitl
       for (const [event, standing, later] of list) {
         now += later
         const entitled = standing.alone || standing.entitledUntil > now
-        hear(step(m, { ...event, now } as Event, standing), entitled)
+        hear(step(m, { ...event, now }, standing), entitled)
         assert.ok(nextDeadline(m) > now || m.timers.due <= now, 'what is due is done')
       }
       for (let i = 0; i < 3; i++) hear(step(m, { type: 'tick', now: (now += 2000) }), true)

@@ -32,7 +32,7 @@ export function parseIpv4Routes(text: string): NextHop[] {
     const [name = '', destination, gateway = '', flags = '', , , , mask] = line.trim().split(/\s+/)
     if (destination !== '00000000' || mask !== '00000000' || !isViaGateway(flags)) continue
     const bytes = hex(gateway, 4)
-    if (bytes !== undefined) found.push({ name, ip: ipFromBytes(LITTLE_ENDIAN ? bytes.reverse() : bytes) })
+    if (bytes !== undefined) found.push({ name, ip: ipFromBytes(LITTLE_ENDIAN ? bytes.toReversed() : bytes) })
   }
   return found
 }
