@@ -434,19 +434,17 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
   effects.push({ type: 'entitlement', entitled, alone: isAlone, at: now })
 }
 
-const OVERDUE_INTERVALS = 1.5
-
 /**
- * Who becomes first takes from one who is second now. That one is entitled, so it hears a voter that has heard us; were we to
- * act before, we might be cut off already.
+ * Who becomes first takes from one who is second now. That one has to know: it says so itself, or it hears a voter that has
+ * heard us. Were we to act before, we might be cut off already.
  */
 function provenKnown(m: Membership, now: Ms): boolean {
   if (m.peers.size === 0) return true
-  // One whose heartbeat is overdue may just have been cut off, and what it was granted has to run out first.
+  // One that does not say so may just have been cut off from us, and what it was granted has to run out first.
   if (now < m.provenAt + basePatience(m)) {
     for (const peer of m.peers.values()) {
-      if (peer.level === 'down' || peer.level === 'left' || !talks(peer, now)) continue
-      if (now >= peer.silentSince + OVERDUE_INTERVALS * peer.intervalMs) return false
+      const mayOwn = peer.level === 'up' || peer.level === 'probation'
+      if (mayOwn && !peer.knowsProven && talks(peer, now)) return false
     }
   }
   return m.voters.every(voters => {
@@ -511,6 +509,7 @@ export function nextCheck(m: Membership, now: Ms): Ms {
   consider(aloneAt(m))
   consider(m.witnessUntil)
   consider(askDue(m, now))
+  if (m.proven && !m.standing) consider(m.provenAt + basePatience(m))
   if (m.entitled && !m.proven) consider(m.entitledSince + m.options.returnAfterMs)
   if (m.votingFrom !== undefined && m.peers.size > 0) consider(m.votingFrom)
   for (const voters of m.voters) consider(voters.until)

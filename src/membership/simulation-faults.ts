@@ -137,7 +137,7 @@ export function chaos(seed: number): Simulation {
       [0.05, 0.3],
       [0.5, 3],
     ][shape.pick(2)] as [number, number],
-    latenessMs: [0.2, 4][shape.pick(2)] ?? 1,
+    latenessMs: [0.2, 0.2, 4, 4, 30][shape.pick(5)] ?? 1,
   })
   for (let i = 0; i < nodes; i++) s.at(s.between(0, 100), () => s.start(i))
   s.run(START_MS)
