@@ -1,21 +1,27 @@
 import { Worker } from 'node:worker_threads'
 import type { Ip } from '../addr/ip.ts'
+import type { SteeringMode } from '../config/speakers.ts'
+import { STEERING_TABLE } from '../dataplane/steering-text.ts'
 import { EventRecorder } from '../kube/events.ts'
 import type { ElectionRules } from '../layer2/election.ts'
 import { DEFAULT_EXCLUDED_INTERFACES } from '../layer2/nics.ts'
 import type { ReflexReport } from '../layer2/reflex.ts'
-import type { LogLevel } from '../ports/log.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { Log, LogLevel } from '../ports/log.ts'
+import { NftError } from '../ports/nft.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { openLinks } from '../sys/links.ts'
 import { createLog } from '../sys/log.ts'
 import { PrometheusMetrics } from '../sys/metrics.ts'
+import { createNft } from '../sys/nft.ts'
 import { systemRandom } from '../sys/random.ts'
 import { ConfigurationState } from './configuration-state.ts'
 import { createKubeFromFlags, type KubeFlags } from './kube-flags.ts'
 import type { ReflexThreadData } from './reflex-thread.ts'
 import { serve } from './serve.ts'
-import { type ReflexLink, Speaker } from './speaker.ts'
+import { type ReflexLink, Speaker, type SpeakerPorts } from './speaker.ts'
 import { SPEAKER_METRICS } from './speaker-metrics.ts'
+import { SpeakerSteering } from './speaker-steering.ts'
 
 export type SpeakerFlags = KubeFlags & {
   readonly nodeName: string
@@ -28,6 +34,7 @@ export type SpeakerFlags = KubeFlags & {
   readonly heartbeatInterval: number
   readonly heartbeatMisses: number
   readonly returnAfter: number
+  readonly flowSteering: SteeringMode | 'off'
   readonly announceInterval: number
   readonly witness: Ip | undefined
   readonly drainMs: number
@@ -67,6 +74,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     podName: flags.podName,
   })
   const links = await openLinks()
+  const steering = await openSteering(flags, { clock, log })
   let server: { close(): void } | undefined
   try {
     const speaker = new Speaker(
@@ -88,6 +96,7 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
         ...ports,
         links,
         reflex: worker.link,
+        ...(steering && { steering }),
         onConfig: problems => configurationState.report(problems),
       },
     )
@@ -102,10 +111,34 @@ export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal
     // Also when it never ran: a thread that is left would keep the process alive, and answering.
     server?.close()
     links.close()
+    await steering?.flows.close()
     await events.close(EVENTS_WITHIN_MS)
     kube.close()
     await worker.close()
   }
+}
+
+/** Steering as the flags want it, where the kernel lets us; without it, what an earlier run left is taken away. */
+async function openSteering(
+  { nodeName, flowSteering }: Pick<SpeakerFlags, 'nodeName' | 'flowSteering'>,
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+): Promise<SpeakerPorts['steering']> {
+  const nft = createNft()
+  const flows = new SpeakerSteering(nodeName, { nft, clock, log })
+  try {
+    if (flowSteering !== 'off') {
+      await nft.listTable('netdev', STEERING_TABLE)
+      return { mode: flowSteering, flows }
+    }
+    if ((await nft.listTable('netdev', STEERING_TABLE)) !== undefined) await flows.remove()
+  } catch (error) {
+    const off = flowSteering === 'off'
+    // Without nft nothing can have been left behind, either.
+    if (off && error instanceof NftError && error.code !== 'refused') return undefined
+    const effect = off ? 'what an earlier run left goes on steering' : 'this node steers nothing'
+    log.warn('no-flow-steering', { error, effect })
+  }
+  return undefined
 }
 
 function startReflexThread(data: ReflexThreadData): { readonly link: ReflexLink; close(): Promise<void> } {

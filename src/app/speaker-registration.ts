@@ -1,4 +1,10 @@
-import { SPEAKER_RENEW_MS, type SpeakerLink, speakerLease, speakerLeaseName } from '../config/speakers.ts'
+import {
+  SPEAKER_RENEW_MS,
+  type SpeakerLink,
+  type SteeringMode,
+  speakerLease,
+  speakerLeaseName,
+} from '../config/speakers.ts'
 import type { Clock } from '../ports/clock.ts'
 import { type Kube, RESOURCES } from '../ports/kube.ts'
 import type { Log } from '../ports/log.ts'
@@ -14,6 +20,8 @@ export type SpeakerRegistrationOptions = {
   readonly namespace: string
   /** What the Lease says of this speaker beside its links, asked for at each renewal. */
   readonly status: () => string
+  /** Of which Services it hands packets over to other nodes; undefined: of none. */
+  readonly steers: SteeringMode | undefined
 }
 
 /** A status that changes is written at once, and then no more often than this. */
@@ -72,12 +80,13 @@ export class SpeakerRegistration {
   }
 
   async #apply(): Promise<void> {
-    const { kube, clock, random, node, namespace, status } = this.#options
+    const { kube, clock, random, node, namespace, status, steers } = this.#options
     this.#cancelRenewal()
     this.#cancelStatus?.()
     this.#cancelStatus = undefined
     this.#appliedAt = clock.now()
-    const lease = speakerLease({ node, links: this.#links }, namespace, clock.wallNow(), status())
+    const facts = { node, links: this.#links, ...(steers && { steers }) }
+    const lease = speakerLease(facts, namespace, clock.wallNow(), status())
     await kube.patch(RESOURCES.leases, { namespace, name: speakerLeaseName(node) }, lease, {
       type: 'apply',
       fieldManager: FIELD_MANAGER,

@@ -11,6 +11,7 @@ import {
   SPEAKER_LABEL,
   type SpeakerFacts,
   type SpeakerLink,
+  type SteeringMode,
   speakerFromLease,
   speakerLeaseName,
   speakerLinks,
@@ -21,6 +22,7 @@ import { SpeakerNetworks } from '../layer2/networks.ts'
 import { announcingNics } from '../layer2/nics.ts'
 import { Layer2Planner, sameForLayer2, VipTable } from '../layer2/plan.ts'
 import type { OwnedChange, ReflexCommand, ReflexReport } from '../layer2/reflex.ts'
+import type { SharedAddress } from '../layer2/sharing.ts'
 import { l2StatusFromObject } from '../layer2/status.ts'
 import type { Level } from '../membership/machine.ts'
 import type { MembershipView } from '../membership/view.ts'
@@ -38,6 +40,12 @@ import { SpeakerRegistration } from './speaker-registration.ts'
 import { type AboutService, announcedLabels, SpeakerReports } from './speaker-reports.ts'
 import { same } from './speaker-same.ts'
 import { SpeakerStatuses } from './speaker-statuses.ts'
+import {
+  type SpeakerSteering,
+  steeredService,
+  steeringInterfaces,
+  steeringNodes,
+} from './speaker-steering.ts'
 
 /** The reflex thread, seen from the main thread. */
 export interface ReflexLink {
@@ -70,6 +78,8 @@ export type SpeakerPorts = {
   readonly log: Log
   readonly links: Links
   readonly reflex: ReflexLink
+  /** Absent: this node steers nothing. */
+  readonly steering?: { readonly mode: SteeringMode; readonly flows: SpeakerSteering }
   /** Told at each reading of the configuration what is wrong with it: nothing, when it is in use. */
   readonly onConfig?: (problems: readonly Problem[]) => void
 }
@@ -131,6 +141,7 @@ export class Speaker {
   /** As of the last count. */
   #membership: MembershipView | undefined
   #latenessMs = 0
+  #shared: readonly SharedAddress[] = []
   #realtime = true
   #ready = false
   #drained: (() => void) | undefined
@@ -243,6 +254,7 @@ export class Speaker {
       voters,
       majority,
       realtime: this.#realtime,
+      shared: this.#shared.map(({ advice, ...rest }) => ({ ...rest, advice: advice ?? null })),
       worstLatenessMs: this.#latenessMs,
       peers: this.#peerStatuses(),
       failovers: this.#reports.groups,
@@ -372,11 +384,22 @@ export class Speaker {
   /** This one, and all others that have a Lease. */
   #speakers(): SpeakerFacts[] {
     const { node } = this.#options
-    const speakers: SpeakerFacts[] = [{ node, links: this.#ownLinks }]
+    const steers = this.#ports.steering?.mode
+    const speakers: SpeakerFacts[] = [{ node, links: this.#ownLinks, ...(steers && { steers }) }]
     for (const facts of this.#informers.leases.items.values()) {
       if (facts !== undefined && facts.node !== node) speakers.push(facts)
     }
     return speakers
+  }
+
+  #tellSteering(): void {
+    const { steering, links } = this.#ports
+    if (steering === undefined) return
+    const announcing = new Map(this.#ownLinks.map(link => [link.name, link]))
+    steering.flows.setTopology(
+      steeringInterfaces(links.current().values(), announcing),
+      steeringNodes(this.#informers.nodes.items, this.#speakers()),
+    )
   }
 
   #tellPeers(): void {
@@ -435,6 +458,7 @@ export class Speaker {
           networks: new SpeakerNetworks(this.#speakers()),
         }
         this.#planner = new Layer2Planner(facts, this.#order)
+        this.#tellSteering()
       }
       if (news) for (const key of services.items.keys()) this.#dirty.add(key)
     }
@@ -462,6 +486,11 @@ export class Speaker {
       if (kept?.claim?.mode === 'sharded') this.#sharded.add(key)
       else this.#sharded.delete(key)
       if (changed.size > 0) this.#statuses.touch(key)
+      const steered = service !== undefined && kept?.steered === true
+      this.#ports.steering?.flows.setService(
+        key,
+        steered ? steeredService(service, slices?.values() ?? []) : undefined,
+      )
       for (const ip of changed) touched.add(ip)
       // Not ours any more, but still announced: by others.
       if (kept !== undefined && kept.candidates.length > 0) for (const ip of kept.ips) moved.add(ip)
@@ -476,6 +505,8 @@ export class Speaker {
       this.#pass.request()
       return
     }
+    // What an earlier run left steers on until all is known.
+    this.#ports.steering?.flows.apply()
     if (this.#keyTold || !this.#registered()) return
     // Only now: the others give up what is ours when they hear us, so we must answer for it by then.
     this.#keyTold = true
@@ -492,7 +523,7 @@ export class Speaker {
     const { node, namespace } = this.#options
     const status = () => encodeSummary(this.#ownStatus(), this.#owned.size)
     this.#registration ??= new SpeakerRegistration(
-      { kube, clock, random, log, node, namespace, status },
+      { kube, clock, random, log, node, namespace, status, steers: this.#ports.steering?.mode },
       this.#ownLinks,
     )
     return this.#informers.leases.items.has(this.#ownLease)
@@ -569,6 +600,11 @@ export class Speaker {
       case 'conflict':
         reports.conflict(report)
         break
+      case 'host':
+        this.#ports.log.info('host-changed', { node: report.node, alive: report.alive })
+        this.#ports.steering?.flows.setDead(report.node, !report.alive)
+        if (this.#ready) this.#ports.steering?.flows.apply()
+        break
       case 'takeover-waits':
         reports.takeoverWaits(report)
         break
@@ -596,6 +632,7 @@ export class Speaker {
     if (this.#membership === undefined) this.#registration?.statusChanged()
     this.#membership = report.membership
     this.#latenessMs = report.counters.worstLatenessMs
+    this.#shared = report.counters.shared
     for (const { ip, requests, replies, announcements } of report.counters.addresses) {
       // Counted before the reflex thread heard that it is a candidate no longer.
       if (!this.#table.has(ip)) continue
@@ -722,12 +759,14 @@ function specOf({ metadata, spec }: KubeObject): KubeObject {
   }
 }
 
-/** Of a slice only the nodes that can serve, each once: neither addresses nor ports matter to the election (2.6). */
+/** Of a slice only the nodes that can serve, each once with the number of its endpoints: neither addresses nor ports matter to the election (2.6). */
 function servingNodesOf(object: KubeObject): EndpointSliceFacts {
   const facts = endpointsFromSlice(object)
   const endpoints = new Map<string | undefined, EndpointFacts>()
   for (const { ready, nodeName } of facts.endpoints) {
-    if (ready) endpoints.set(nodeName, { addresses: NONE, nodeName, ready })
+    if (!ready) continue
+    const count = (endpoints.get(nodeName)?.count ?? 0) + 1
+    endpoints.set(nodeName, { addresses: NONE, nodeName, ready, count })
   }
   return {
     serviceKey: facts.serviceKey,

@@ -21,7 +21,7 @@ function cluster(nodes: readonly string[]) {
     nodes.map(node => [
       node,
       new SpeakerRegistration(
-        { kube, clock, random, log, node, namespace: NAMESPACE, status: () => '{}' },
+        { kube, clock, random, log, node, namespace: NAMESPACE, status: () => '{}', steers: undefined },
         [],
       ),
     ]),
@@ -113,6 +113,7 @@ test('a status is written with each renewal, and when it changes at most every t
       node: 'a',
       namespace: NAMESPACE,
       status: () => String(++asked),
+      steers: undefined,
     },
     [],
   )

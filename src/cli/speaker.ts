@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import type { Ip } from '../addr/ip.ts'
+import type { SteeringMode } from '../config/speakers.ts'
 import type { LogLevel } from '../ports/log.ts'
 import {
   address,
@@ -30,6 +31,7 @@ type Options = {
   readonly heartbeatInterval: number
   readonly heartbeatMisses: number
   readonly returnAfter: number
+  readonly flowSteering: SteeringMode | 'off'
   readonly announceInterval: number
   readonly witness?: Ip
   readonly drainMs: number
@@ -106,6 +108,14 @@ export function speakerCommand(): Command {
       )
         .argParser(integer(0, 60_000))
         .default(1000),
+    )
+    .addOption(
+      new Option(
+        '--flow-steering <which>',
+        'Services under externalTrafficPolicy Local whose packets any node may receive and hands to the nodes of the endpoints: those with the annotation lodestone.dev/flow-steering=enabled, or all (local), or none (off)',
+      )
+        .choices(['annotated', 'local', 'off'])
+        .default('annotated'),
     )
     .addOption(healthPortOption())
     .addOption(logLevelOption())

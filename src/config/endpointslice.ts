@@ -18,6 +18,8 @@ export type EndpointFacts = {
   readonly nodeName: string | undefined
   /** It can serve: ready is true or absent, or serving is true (the table of 2.6; terminating is not looked at, E-1). */
   readonly ready: boolean
+  /** How many endpoints this stands for, where those of one node are kept as one. Absent: one. */
+  readonly count?: number
 }
 
 export type EndpointPort = {
@@ -78,4 +80,22 @@ export function endpointNodes(slices: Iterable<EndpointSliceFacts>): EndpointNod
     }
   }
   return { any, nodes }
+}
+
+/** Endpoints of a Service that can serve, by node. Of two families the one that has more there: they are the same Pods. */
+export function endpointWeights(slices: Iterable<EndpointSliceFacts>): Map<string, number> {
+  const byFamily = new Map<string, Map<string, number>>()
+  for (const { family, endpoints } of slices) {
+    if (family === undefined) continue
+    let counts = byFamily.get(family)
+    if (counts === undefined) byFamily.set(family, (counts = new Map()))
+    for (const { nodeName, ready, count = 1 } of endpoints) {
+      if (ready && nodeName !== undefined) counts.set(nodeName, (counts.get(nodeName) ?? 0) + count)
+    }
+  }
+  const weights = new Map<string, number>()
+  for (const counts of byFamily.values()) {
+    for (const [node, count] of counts) weights.set(node, Math.max(count, weights.get(node) ?? 0))
+  }
+  return weights
 }

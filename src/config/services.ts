@@ -27,6 +27,8 @@ export type ServiceFacts = {
   readonly ipFamilies: readonly Family[]
   readonly ipFamilyPolicy: 'SingleStack' | 'PreferDualStack' | 'RequireDualStack'
   readonly externalTrafficPolicy: 'Cluster' | 'Local'
+  /** spec.sessionAffinity is ClientIP. */
+  readonly clientAffinity?: true
   readonly selector: Readonly<Record<string, string>>
   readonly ports: readonly ServicePort[]
   /** spec.loadBalancerIP. */
@@ -59,12 +61,16 @@ export type ServiceAnnotations = {
   readonly allocatedFromPool: string | undefined
   /** lodestone.dev/layer2-mode, as written. */
   readonly layer2Mode?: string
+  /** lodestone.dev/flow-steering, as written. */
+  readonly flowSteering?: string
   /** Annotations in use under the older prefix. */
   readonly deprecated: readonly string[]
 }
 
 export const ANNOTATION_PREFIX = 'metallb.io/'
 export const LEGACY_ANNOTATION_PREFIX = 'metallb.universe.tf/'
+/** Whether packets for a Service under externalTrafficPolicy Local are steered to its endpoints: `enabled` or `disabled`. */
+export const STEERING_ANNOTATION = 'lodestone.dev/flow-steering'
 /** Which pool the addresses come from; written by the controller with the status (C-15). */
 export const POOL_ANNOTATION = `${ANNOTATION_PREFIX}ip-allocated-from-pool`
 
@@ -104,6 +110,7 @@ export function serviceFromObject(object: KubeObject): ServiceFacts {
       'SingleStack',
     ),
     externalTrafficPolicy: oneOf(spec['externalTrafficPolicy'], ['Local'] as const, 'Cluster'),
+    ...(spec['sessionAffinity'] === 'ClientIP' && { clientAffinity: true as const }),
     selector: labelsOf(spec['selector']),
     ports: mapItems(spec['ports'], portFrom),
     loadBalancerIp: textOf(spec['loadBalancerIP']),
@@ -152,12 +159,14 @@ function annotationsFrom(value: unknown): ServiceAnnotations {
   const sharing = read('allow-shared-ip')
   const allocatedFromPool = textOf(all[POOL_ANNOTATION])
   const layer2Mode = textOf(all[LAYER2_MODE_ANNOTATION])
+  const flowSteering = textOf(all[STEERING_ANNOTATION])
   if (
     addressPool === undefined &&
     loadBalancerIps === undefined &&
     sharing === undefined &&
     allocatedFromPool === undefined &&
-    layer2Mode === undefined
+    layer2Mode === undefined &&
+    flowSteering === undefined
   ) {
     return NO_ANNOTATIONS
   }
@@ -168,6 +177,7 @@ function annotationsFrom(value: unknown): ServiceAnnotations {
     hasSharingKey: sharing !== undefined,
     allocatedFromPool,
     ...(layer2Mode !== undefined && { layer2Mode }),
+    ...(flowSteering !== undefined && { flowSteering }),
     deprecated: deprecated.length === 0 ? NO_ANNOTATIONS.deprecated : deprecated,
   }
 }

@@ -13,7 +13,12 @@ import { fieldsOf, itemsOf, mapItems, textOf } from './fields.ts'
 export type SpeakerFacts = {
   readonly node: string
   readonly links: readonly SpeakerLink[]
+  /** Of which Services it hands packets over to other nodes; absent: of none. */
+  readonly steers?: SteeringMode
 }
+
+/** `annotated`: Services whose annotation asks for it; `local`: all under externalTrafficPolicy Local whose annotation does not refuse it. */
+export type SteeringMode = 'annotated' | 'local'
 
 /** An interface that may announce. */
 export type SpeakerLink = {
@@ -26,6 +31,7 @@ export type SpeakerLink = {
 /** On each of the Leases: what the others select them by. */
 export const SPEAKER_LABEL = 'lodestone.dev/speaker'
 export const LINKS_ANNOTATION = 'lodestone.dev/links'
+export const STEERS_ANNOTATION = 'lodestone.dev/steers'
 /** For people: what `lodestone status` shows. No speaker goes by what another one says there. */
 export const STATUS_ANNOTATION = 'lodestone.dev/status'
 const NAME_PREFIX = 'lodestone-speaker.'
@@ -57,6 +63,7 @@ export function speakerLease(
       labels: { [SPEAKER_LABEL]: 'true' },
       annotations: {
         [LINKS_ANNOTATION]: JSON.stringify(facts.links),
+        ...(facts.steers !== undefined && { [STEERS_ANNOTATION]: facts.steers }),
         ...(status !== undefined && { [STATUS_ANNOTATION]: status }),
       },
     },
@@ -75,7 +82,13 @@ export function speakerFromLease(object: KubeObject): SpeakerFacts | undefined {
   const node = textOf(fieldsOf(object['spec'])['holderIdentity'])
   // Only the Lease with the name that follows from it speaks for a node, so that there is one for each.
   if (node === undefined || name !== speakerLeaseName(node)) return undefined
-  return { node, links: linksOf(fieldsOf(annotations)[LINKS_ANNOTATION]) }
+  const told = fieldsOf(annotations)
+  const steers = told[STEERS_ANNOTATION]
+  return {
+    node,
+    links: linksOf(told[LINKS_ANNOTATION]),
+    ...((steers === 'annotated' || steers === 'local') && { steers }),
+  }
 }
 
 function linksOf(text: unknown): readonly SpeakerLink[] {

@@ -73,7 +73,7 @@ function ownCommands(): LabCommands {
   const flags = ['--webhook-mode', 'disabled', '--pod-name', 'controller']
   // Whoever tries things out does not want to wait until a node that came back has proved itself.
   return {
-    speaker: [...program, 'speaker', '--return-after', '2s'],
+    speaker: [...program, 'speaker', '--return-after', '2s', '--flow-steering', 'local'],
     controller: [...program, 'controller', ...flags],
   }
 }

@@ -1,4 +1,4 @@
-import type { EndpointSliceFacts } from '../config/endpointslice.ts'
+import { type EndpointSliceFacts, endpointWeights } from '../config/endpointslice.ts'
 import { type Layer2Mode, parseLayer2Mode } from '../config/layer2-mode.ts'
 import type { L2Advertisement } from '../config/model.ts'
 import type { ServiceFacts } from '../config/services.ts'
@@ -26,11 +26,6 @@ export function shareWeights(
   slices: Iterable<EndpointSliceFacts>,
 ): Readonly<Record<string, number>> | undefined {
   if (service.externalTrafficPolicy !== 'Local') return undefined
-  const counts = new Map<string, number>()
-  for (const { endpoints } of slices) {
-    for (const { ready, nodeName } of endpoints) {
-      if (ready && nodeName !== undefined) counts.set(nodeName, (counts.get(nodeName) ?? 0) + 1)
-    }
-  }
+  const counts = endpointWeights(slices)
   return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)))
 }

@@ -19,6 +19,7 @@ import type { Claim, Vip } from './machine.ts'
 import { layer2ModeOf, shareWeights } from './mode.ts'
 import type { SpeakerNetworks } from './networks.ts'
 import { SHARD_NODES_MAX } from './shards.ts'
+import { electoralEndpoints } from './steered.ts'
 
 /**
  * How many candidates ahead of this node its reflex thread is told. All of them would have to be gone at once for this
@@ -47,6 +48,10 @@ export type Assignment = {
   readonly reason: WithheldReason | null
   /** What this node must know: undefined when it is no candidate. */
   readonly claim: Claim | undefined
+  /** Its packets are handed to the nodes of its endpoints. */
+  readonly steered?: boolean
+  /** Why that is not so though it should be. */
+  readonly notSteered?: string
 }
 
 export type Facts = {
@@ -108,12 +113,13 @@ export class Layer2Planner {
     // Read twice, and an iterator can be read once.
     const endpointSlices = [...slices]
     const endpoints: EndpointNodes = endpointNodes(endpointSlices)
+    const electoral = electoralEndpoints(service, endpoints, nodes, networks)
     const input = {
       service,
       ips: service.statusIps,
       advertisements,
       nodes,
-      endpoints,
+      endpoints: electoral.endpoints,
       ignoreExcludeLabel,
       ...(rules && { rules }),
       ...(networks && { networks }),
@@ -133,6 +139,8 @@ export class Layer2Planner {
       ips: service.statusIps,
       candidates: mode === 'sharded' ? candidates : candidates.slice(0, AHEAD_MAX + 1),
       reason: null,
+      steered: electoral.steered,
+      ...(electoral.why !== undefined && { notSteered: electoral.why }),
       claim:
         place < 0
           ? undefined

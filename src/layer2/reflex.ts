@@ -4,6 +4,7 @@ import type { Level } from '../membership/machine.ts'
 import type { MembershipView } from '../membership/view.ts'
 import type { Ms } from '../ports/clock.ts'
 import type { Vip } from './machine.ts'
+import type { SharedAddress } from './sharing.ts'
 
 /** What the main thread and the reflex thread say to each other. Plain data: it is copied between threads. */
 export type ReflexCommand =
@@ -41,6 +42,8 @@ export type ReflexReport =
       /** Milliseconds since it was heard last; null: never, or only by others. */
       readonly silentMs: Ms | null
     }
+  /** Of a node whose speaker is down: whether its host answers on the wire. `alive` also when the speaker is back. */
+  | { readonly type: 'host'; readonly node: string; readonly alive: boolean }
   /** What this node may do, when that changed. */
   | {
       readonly type: 'standing'
@@ -126,4 +129,6 @@ export type ReflexCounters = {
   readonly takeoversDelayed: number
   /** Hosts of which we know that they have an entry for an address; see Askers. */
   readonly askers: number
+  /** Addresses that this node shares with others. */
+  readonly shared: readonly SharedAddress[]
 }

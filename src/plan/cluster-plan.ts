@@ -31,6 +31,7 @@ import {
 import { layer2ModeOf, shareWeights } from '../layer2/mode.ts'
 import { SpeakerNetworks } from '../layer2/networks.ts'
 import { SHARD_NODES_MAX } from '../layer2/shards.ts'
+import { electoralEndpoints } from '../layer2/steered.ts'
 import { configOf } from './config-of.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -62,6 +63,10 @@ export type ServicePlan = {
   readonly mode: Layer2Mode
   /** Of a sharded Service: the nodes that answer and which part of those who ask each of them has, adding up to 1. Otherwise empty. */
   readonly shares: readonly Share[]
+  /** Its packets are handed to the nodes of its endpoints, whichever node receives them. */
+  readonly steered: boolean
+  /** Why that is not so though it should be. */
+  readonly notSteered?: string
   /** For each node; empty when there is no address to announce. */
   readonly bgp: ReadonlyMap<string, NodeBgp>
 }
@@ -167,6 +172,7 @@ class ServicePlanner {
     const slices = this.#slices.get(service.key) ?? []
     const pool = decision.pool === null ? undefined : this.#pools.get(decision.pool)
     const endpoints = endpointNodes(slices)
+    const electoral = electoralEndpoints(service, endpoints, this.#nodes, this.#networks)
     const advertisements = pool === undefined ? [] : advertisementsOfPool(this.#config, pool.name)
     const mode = layer2ModeOf(service, advertisementsForService(advertisements, service))
     const election = elect(
@@ -175,7 +181,7 @@ class ServicePlanner {
         ips,
         advertisements,
         nodes: this.#nodes,
-        endpoints,
+        endpoints: electoral.endpoints,
         ignoreExcludeLabel: this.#snapshot.ignoreExcludeLabel,
         rules: this.#rules,
         ...(this.#networks && { networks: this.#networks }),
@@ -185,7 +191,19 @@ class ServicePlanner {
     )
     const bgp = pool === undefined ? new Map<string, NodeBgp>() : this.#bgp(service, ips, pool, slices)
     const shares = mode === 'sharded' ? sharesOf(election, shareWeights(service, slices)) : []
-    return { service, decision, pool, endpoints, election, mode, shares, bgp }
+    const { steered, why: notSteered } = electoral
+    return {
+      service,
+      decision,
+      pool,
+      endpoints,
+      election,
+      mode,
+      shares,
+      steered,
+      ...(notSteered !== undefined && { notSteered }),
+      bgp,
+    }
   }
 
   #bgp(
