@@ -83,7 +83,7 @@ class Network {
   }
 
   tell(name: string, event: Dated<Event>): Effect[] {
-    const effects = step(this.node(name), { ...event, now: this.now } as Event)
+    const effects = step(this.node(name), { ...event, now: this.now })
     for (const effect of effects) {
       if (effect.type === 'node')
         this.changes.push({ at: this.now, on: name, node: effect.node, to: effect.to })

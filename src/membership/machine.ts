@@ -5,14 +5,11 @@ import { DecodeError } from '../wire/io.ts'
 import { createJitter, forgetArrival, observe } from './jitter.ts'
 import {
   acknowledged,
-  askDue,
-  asked,
   change,
   chooseAgain,
   evaluate,
   isOver,
   nextCheck,
-  onWitness,
   renew,
   UNLISTED_FOR_MS,
   voteOn,
@@ -36,6 +33,7 @@ import {
   patienceWith,
   type Standing,
 } from './state.ts'
+import { askDue, asked, onWitness } from './witness.ts'
 
 export type {
   AddressTerm,

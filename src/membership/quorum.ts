@@ -7,6 +7,7 @@ import {
   isVoting,
   type Level,
   longestPatience,
+  MARGIN,
   type Membership,
   type Peer,
   patienceWith,
@@ -14,6 +15,7 @@ import {
   votersMax,
 } from './state.ts'
 import { chooseVoters, majorityOf, reachedBy } from './voters.ts'
+import { askDue, isPair, supportOf, witnessFor, witnessUntil } from './witness.ts'
 
 /**
  * Who may own, and who is down. Both are majorities of the same voters, and no voter is on both sides at once:
@@ -24,18 +26,11 @@ import { chooseVoters, majorityOf, reachedBy } from './voters.ts'
  * Each side measures with its own clock from the earlier of two events, so delays, pauses and full queues only shorten what it
  * counts on. Hence: who holds a node for down, by a majority, and is entitled itself, knows that the node is not.
  */
-const MARGIN = 0.9
+
 /** So long the voters before a change have to agree as well. */
 const JOINT_MS = 10_000
-/** Without their number there are two voters at most: see the witness. */
-const PAIR = 2
 const NEVER = Number.NEGATIVE_INFINITY
 const FOREVER = Number.POSITIVE_INFINITY
-
-/** Of a witness: asked at every interval at first, more seldom when the other has been silent for long. */
-const FAST_ASKS_FOR_MS = 1000
-const SLOW_ASK_INTERVALS = 10
-const SLOW_WITNESS_INTERVALS = 30
 
 /** Chooses the voters anew from who is registered and has not left. */
 export function chooseAgain(m: Membership, now: Ms): void {
@@ -141,10 +136,6 @@ export function grants(m: Membership, peer: Peer, now: Ms): boolean {
   return now >= peer.grantFrom
 }
 
-function isPair(voters: Voters): boolean {
-  return voters.names.length === PAIR && voters.self
-}
-
 /** The voters before a change that have had their time. A pair stays until we are entitled by it: see `grants`. */
 export function isOver(m: Membership, voters: Voters, now: Ms): boolean {
   return now >= voters.until && (!isPair(voters) || now < m.entitledUntil)
@@ -169,68 +160,6 @@ export function votesToTell(m: Membership, now: Ms): Uint8Array {
 }
 
 const NO_VOTES = new Uint8Array()
-
-/** A pair of voters, one of them silent: the gateway, or anybody else on the wire, stands in for it. */
-function witnessFor(m: Membership, voters: Voters, now: Ms): Peer | undefined {
-  if (!isPair(voters)) return undefined
-  const other = voters.peers[0]
-  if (other === undefined || m.listeningSince === undefined) return undefined
-  return now >= missedFrom(m, other) ? other : undefined
-}
-
-/** From when on the other of a pair is too silent to be counted on, or grants nothing yet because it only just came back. */
-function missedFrom(m: Membership, other: Peer): Ms {
-  return Math.min(other.silentSince + patienceWith(m, other) / 4, supportOf(other, true))
-}
-
-/** Until when a voter supports us. Of a pair, one that has just started lends its weight: it may not own before it votes. */
-function supportOf(peer: Peer, pair: boolean): Ms {
-  return Math.min(pair && !peer.voting ? FOREVER : peer.grantUntil, peer.freshUntil)
-}
-
-export function onWitness(m: Membership, sentAt: Ms, now: Ms): void {
-  const voters = m.voters.find(each => witnessFor(m, each, now) !== undefined)
-  const other = voters === undefined ? undefined : witnessFor(m, voters, now)
-  if (other === undefined || sentAt > now) return
-  const slow = sentAt - other.silentSince > FAST_ASKS_FOR_MS
-  const until =
-    sentAt +
-    (slow
-      ? SLOW_WITNESS_INTERVALS * m.intervalMs
-      : Math.max(m.intervalMs, MARGIN * patienceWith(m, other) - other.intervalMs))
-  if (sentAt > m.witnessUntil) m.witnessSince = sentAt
-  m.witnessUntil = Math.max(m.witnessUntil, until)
-  m.dirty = true
-}
-
-/** When a witness is to be asked next; Infinity when none is needed. */
-export function askDue(m: Membership, now: Ms): Ms {
-  for (const voters of m.voters) {
-    if (!isPair(voters)) continue
-    const [other] = voters.peers
-    if (other === undefined || m.listeningSince === undefined) continue
-    const from = missedFrom(m, other)
-    return now < from ? from : Math.max(from, m.nextAskAt)
-  }
-  return FOREVER
-}
-
-export function asked(m: Membership, now: Ms): void {
-  let silent = 0
-  for (const peer of m.peers.values()) silent = Math.max(silent, now - peer.silentSince)
-  m.nextAskAt = now + (silent > FAST_ASKS_FOR_MS ? SLOW_ASK_INTERVALS : 1) * m.intervalMs
-}
-
-/**
- * Until when the witness counts. Who lost its entitlement waits until an old witness of the other has run out: both may have
- * been cut from each other only.
- */
-function witnessUntil(m: Membership, now: Ms): Ms {
-  if (now >= m.witnessUntil) return NEVER
-  const lapsed = !m.entitled && now - m.lapsedAt > basePatience(m)
-  const waitMs = SLOW_WITNESS_INTERVALS * m.intervalMs + 2 * basePatience(m)
-  return !lapsed || now - m.witnessSince >= waitMs ? m.witnessUntil : NEVER
-}
 
 /** Our entitlement by the latest promises. Cheap: for each heartbeat that changed nothing else. */
 export function renew(m: Membership, now: Ms, effects: Effect[]): void {
@@ -481,7 +410,7 @@ function answerFlags(m: Membership, lapsed: boolean, now: Ms, effects: Effect[])
     else if (now >= peer.freshUntil) unheard++
   }
   if (flags === 0) return
-  const enough = voters.names.length === PAIR ? 1 : voters.majority
+  const enough = isPair(voters) ? 1 : voters.majority
   const taken = lapsed ? flags + unheard >= enough : flags >= voters.majority
   m.round++
   m.broadcastOwed = true

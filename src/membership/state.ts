@@ -124,6 +124,8 @@ export type Standing = {
   readonly alone: boolean
 }
 
+/** Of what was promised or said, so much is counted on: see quorum.ts. */
+export const MARGIN = 0.9
 /** Our messages to one peer that it may still acknowledge: far more than the longest patience has room for. */
 const SENT_RING = 256
 const VOTERS_MAX = 7

@@ -9,7 +9,7 @@ test('voters in the order of sha256sum, whatever the order of the names', () => 
   // for n in 1 2 3 4 5; do printf node$n | sha256sum; done | sort
   const byHash = ['node2', 'node5', 'node3', 'node1', 'node4']
   assert.deepEqual(chooseVoters(NODES, 7), byHash)
-  assert.deepEqual(chooseVoters([...NODES].reverse(), 3), byHash.slice(0, 3))
+  assert.deepEqual(chooseVoters(NODES.toReversed(), 3), byHash.slice(0, 3))
 })
 
 test('a node that comes or goes changes at most one voter', () => {
