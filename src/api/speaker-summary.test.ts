@@ -16,7 +16,7 @@ const MOVES: SpeakerMoves = {
   phases: { lastHeardAt: T - 84.04, suspectedAt: null, confirmedAt: T - 2, announcedAt: T },
 }
 
-type Own = Omit<SpeakerStatus, 'services' | 'moves'>
+type Own = Omit<SpeakerStatus, 'services' | 'moves' | 'shared'>
 
 function status(change: Partial<Own> = {}): Own {
   return {

@@ -43,7 +43,10 @@ export const SUMMARY_BYTES_MAX = 2048
 const MOVES_MAX = 5
 
 /** JSON of at most SUMMARY_BYTES_MAX bytes: what there is no room for is left out, old moves first. */
-export function encodeSummary(status: Omit<SpeakerStatus, 'services' | 'moves'>, owned: number): string {
+export function encodeSummary(
+  status: Omit<SpeakerStatus, 'services' | 'moves' | 'shared'>,
+  owned: number,
+): string {
   const { ready, entitled, standing, alone, round, voters, majority } = status
   const longest = (values: number[]) => Math.round(Math.max(0, ...values))
   const summary = {

@@ -22,6 +22,8 @@ export type SpeakerStatus = {
   readonly worstLatenessMs: number
   readonly peers: readonly SpeakerPeer[]
   readonly services: readonly SpeakerService[]
+  /** Addresses that this node shares with others, at most five seconds ago; absent: there are none. */
+  readonly shared?: readonly SpeakerShared[]
   /** Takeovers and releases that a peer's loss or return caused, newest first, at most 100. */
   readonly moves: readonly SpeakerMove[]
   /** The same by their causes, at most 20. */
@@ -52,6 +54,20 @@ export type SpeakerService = {
   readonly candidates: readonly string[]
   /** Why nobody announces it; null when somebody may. */
   readonly reason: string | null
+}
+
+/** An address in mode `sharded`: what the askers that were heard come to. */
+export type SpeakerShared = {
+  readonly ip: string
+  /** Hosts that asked, by MAC; of very many those that asked last. */
+  readonly askers: number
+  /** Who answers. `weight` is relative, `askers` the addresses whose share is this node's. */
+  readonly nodes: readonly { readonly node: string; readonly weight: number; readonly askers: number }[]
+  /** Askers that this node has still to tell that it answers them from now on. */
+  readonly waiting: number
+  /** One host at most asks, so that one node carries everything. */
+  readonly single: boolean
+  readonly advice: string | null
 }
 
 export type SpeakerMove = {

@@ -141,7 +141,7 @@ export class Speaker {
   /** As of the last count. */
   #membership: MembershipView | undefined
   #latenessMs = 0
-  #shared: readonly SharedAddress[] = []
+  #shared: readonly SharedAddress[] | undefined
   #realtime = true
   #ready = false
   #drained: (() => void) | undefined
@@ -236,11 +236,14 @@ export class Speaker {
         reason,
       })),
       moves: this.#reports.moves,
+      ...(this.#shared && {
+        shared: this.#shared.map(({ advice, ...rest }) => ({ ...rest, advice: advice ?? null })),
+      }),
     }
   }
 
   /** What does not grow with the number of Services. */
-  #ownStatus(): Omit<SpeakerStatus, 'services' | 'moves'> {
+  #ownStatus(): Omit<SpeakerStatus, 'services' | 'moves' | 'shared'> {
     const { entitled = false, standing = false, alone = false } = this.#standing ?? {}
     const { round = 0, voters = [], majority = 0 } = this.#membership ?? {}
     return {
@@ -254,7 +257,6 @@ export class Speaker {
       voters,
       majority,
       realtime: this.#realtime,
-      shared: this.#shared.map(({ advice, ...rest }) => ({ ...rest, advice: advice ?? null })),
       worstLatenessMs: this.#latenessMs,
       peers: this.#peerStatuses(),
       failovers: this.#reports.groups,

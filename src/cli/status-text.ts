@@ -71,6 +71,7 @@ function moveText(node: string, move: SummaryMove): string {
 /** All that one speaker says of itself. */
 export function speakerText(status: SpeakerStatus): string {
   const { node, voters, majority, round, worstLatenessMs, realtime, peers, services, failovers } = status
+  const shared = status.shared ?? []
   const owned = services.filter(service => service.owned.length > 0)
   const paragraphs = [
     [
@@ -100,6 +101,16 @@ export function speakerText(status: SpeakerStatus): string {
       candidates.join(', ') || (reason ?? '-'),
     ])
     paragraphs.push(table(['SERVICE', 'ADDRESSES', 'ANNOUNCED HERE', 'CANDIDATES'], rows))
+  }
+  if (shared.length > 0) {
+    const rows = shared.map(({ ip, askers, nodes, waiting }) => [
+      ip,
+      String(askers),
+      nodes.map(each => `${each.node} ${each.askers}`).join(', '),
+      String(waiting),
+    ])
+    const advice = shared.flatMap(each => (each.advice === null ? [] : [`  ${each.advice}`]))
+    paragraphs.push([table(['SHARED', 'HOSTS', 'ASKERS OF', 'TO BE TOLD'], rows), ...advice].join('\n'))
   }
   if (failovers.length > 0) {
     const lines = failovers.map(moves => `  ${moveText(node, summaryMove(moves))}`)

@@ -137,6 +137,33 @@ test('an empty cluster says so', async () => {
   )
 })
 
+test('addresses that are shared: who has how many askers, and what a single router means', () => {
+  const text = speakerText(
+    speaker('node1', {
+      shared: [
+        {
+          ip: '192.0.2.100',
+          askers: 1,
+          nodes: [
+            { node: 'node1', weight: 1, askers: 0 },
+            { node: 'node2', weight: 1, askers: 1 },
+          ],
+          waiting: 0,
+          single: true,
+          advice: 'only 192.0.2.1 asks',
+        },
+      ],
+    }),
+  )
+  assert.ok(
+    text.includes(`
+SHARED       HOSTS  ASKERS OF         TO BE TOLD
+192.0.2.100  1      node1 0, node2 1  0
+  only 192.0.2.1 asks`),
+    text,
+  )
+})
+
 test('one speaker in all detail', () => {
   const text = speakerText(
     speaker('node1', {

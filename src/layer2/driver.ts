@@ -12,6 +12,7 @@ import * as layer2 from './machine.ts'
 import { announcingNics, canHearPeers } from './nics.ts'
 import { OwnershipReports } from './ownership-reports.ts'
 import type { ReflexCommand, ReflexReport } from './reflex.ts'
+import { sharedAddresses } from './sharing.ts'
 import { SpeakerMacs } from './speaker-macs.ts'
 import { Witness } from './witness.ts'
 
@@ -542,6 +543,7 @@ export class Reflex {
   #reportCounters(): void {
     let framesLost = this.#framesLostBefore
     for (const socket of this.#sockets.values()) framesLost += socket.stats().dropped
+    const shared = sharedAddresses(this.#layer2, this.#ports.clock.now())
     this.#ports.report({
       type: 'counters',
       counters: {
@@ -554,6 +556,7 @@ export class Reflex {
         questionsAsked: this.#questionsAsked,
         takeoversDelayed: this.#takeoversDelayed,
         askers: this.#layer2.askers.size,
+        ...(shared.length > 0 && { shared }),
       },
       membership: membershipView(this.#membership, this.#ports.clock.now()),
     })

@@ -129,6 +129,6 @@ export type ReflexCounters = {
   readonly takeoversDelayed: number
   /** Hosts of which we know that they have an entry for an address; see Askers. */
   readonly askers: number
-  /** Addresses that this node shares with others. */
-  readonly shared: readonly SharedAddress[]
+  /** Addresses that this node shares with others; absent: none. */
+  readonly shared?: readonly SharedAddress[]
 }
