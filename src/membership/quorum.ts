@@ -369,8 +369,8 @@ function entitle(m: Membership, now: Ms, effects: Effect[]): void {
  */
 function provenKnown(m: Membership, now: Ms): boolean {
   if (m.peers.size === 0) return true
-  // One that does not say so may just have been cut off from us, and what it was granted has to run out first.
-  if (now < m.provenAt + basePatience(m)) {
+  // One that does not say so may just have been cut off from us, and what it was granted has to run out first, or it is down.
+  if (now < m.provenAt + longestPatience(m)) {
     for (const peer of m.peers.values()) {
       const mayOwn = peer.level === 'up' || peer.level === 'probation'
       if (mayOwn && !peer.knowsProven && talks(peer, now)) return false
@@ -438,7 +438,7 @@ export function nextCheck(m: Membership, now: Ms): Ms {
   consider(aloneAt(m))
   consider(m.witnessUntil)
   consider(askDue(m, now))
-  if (m.proven && !m.standing) consider(m.provenAt + basePatience(m))
+  if (m.proven && !m.standing) consider(m.provenAt + longestPatience(m))
   if (m.entitled && !m.proven) consider(m.entitledSince + m.options.returnAfterMs)
   if (m.votingFrom !== undefined && m.peers.size > 0) consider(m.votingFrom)
   for (const voters of m.voters) consider(voters.until)
