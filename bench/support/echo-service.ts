@@ -8,6 +8,8 @@ import { createLog } from '../../src/sys/log.ts'
 import { systemRandom } from '../../src/sys/random.ts'
 
 export const ECHO_PORT = 8080
+/** Each line that is sent comes back, over TCP. */
+export const STREAM_PORT = 8081
 export const ECHO_SERVICE = 'default/echo'
 
 export type EchoOptions = { readonly replicas: number; readonly ipv6: boolean }
@@ -51,7 +53,10 @@ function objects({ replicas, ipv6 }: EchoOptions): (readonly [Resource, KubeObje
       externalTrafficPolicy: 'Local',
       ...(ipv6 ? { ipFamilyPolicy: 'RequireDualStack' } : {}),
       selector: labels,
-      ports: [{ name: 'echo', port: ECHO_PORT, protocol: 'UDP', targetPort: ECHO_PORT }],
+      ports: [
+        { name: 'echo', port: ECHO_PORT, protocol: 'UDP', targetPort: ECHO_PORT },
+        { name: 'stream', port: STREAM_PORT, protocol: 'TCP', targetPort: STREAM_PORT },
+      ],
     },
   }
   const deployment = {
