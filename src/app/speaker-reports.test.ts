@@ -185,7 +185,7 @@ test('the patience follows the network many times a minute, and says so once', (
   const said = () => log.lines.flatMap(({ level, fields }) => (level === 'info' ? [fields] : []))
   assert.deepEqual(
     said(),
-    ['a', 'c'].map(node => ({ node, patienceMs: 120, jitterMs: 33 })),
+    ['a', 'c'].map(peer => ({ peer, patienceMs: 120, jitterMs: 33 })),
   )
   clock.advance(60_000)
   adapted('a')

@@ -93,7 +93,7 @@ export class SpeakerReports {
 
   node({ node, from, to, silentMs }: Report<'node'>): void {
     const rounded = silentMs === null ? null : Math.round(silentMs)
-    this.#ports.log.info('peer-changed', { node, from, to, silentMs: rounded })
+    this.#ports.log.info('peer-changed', { peer: node, from, to, silentMs: rounded })
   }
 
   levels(levels: Iterable<Level>): void {
@@ -151,7 +151,7 @@ export class SpeakerReports {
   }
 
   takeoverWaits({ node, times }: Report<'takeover-waits'>): void {
-    this.#ports.log.warn('takeover-waits', { node, times, because: 'it still answers on the wire' })
+    this.#ports.log.warn('takeover-waits', { peer: node, times, because: 'it still answers on the wire' })
   }
 
   adapted({ node, patienceMs, jitterMs }: Report<'adapted'>): void {
@@ -161,7 +161,7 @@ export class SpeakerReports {
     const news = now - (this.#adaptedAt.get(node) ?? Number.NEGATIVE_INFINITY) >= ADAPTED_AGAIN_MS
     if (news) this.#adaptedAt.set(node, now)
     this.#ports.log[news ? 'info' : 'debug']('patience-adapted', {
-      node,
+      peer: node,
       patienceMs: patience,
       jitterMs: jitter,
     })
