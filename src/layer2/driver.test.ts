@@ -160,6 +160,11 @@ class Pair {
   }
 
   #gateway(): void {
+    this.answerFor(GATEWAY.ip, GATEWAY.mac, () => true)
+  }
+
+  /** A kernel that answers for its address. */
+  answerFor(address: Ip, of: string, alive: () => boolean): void {
     const socket = this.segment.open({
       interfaceIndex: 1,
       protocol: 'arp',
@@ -167,8 +172,8 @@ class Pair {
       onFrame: frame => {
         if (hear(frame).type !== 'question') return
         const asked = decodeArpFrame(frame)
-        if (asked.arp.operation === 'request' && asked.arp.targetIp === GATEWAY.ip)
-          socket.send(encodeArpFrame(arpReply(asked, mac(GATEWAY.mac))))
+        if (asked.arp.operation === 'request' && asked.arp.targetIp === address && alive())
+          socket.send(encodeArpFrame(arpReply(asked, mac(of))))
       },
     })
   }
@@ -441,4 +446,41 @@ test('an owner tells on which interfaces it announces; none, when the plan names
   )
   assert.deepEqual(changes.find(change => change.ip === VIP4)?.interfaces, ['eth0'])
   assert.deepEqual(changes.find(change => change.ip === '192.0.2.150')?.interfaces, [])
+})
+
+test('a speaker that is gone is told apart from a host that is gone', () => {
+  const pair = new Pair(['a', 'b', 'c'])
+  let alive = true
+  pair.answerFor(IPS.c, MACS.c, () => alive)
+  pair.clock.advance(START_MS)
+  const hosts = () => pair.reportsOf('a', 'host').map(({ node, alive: lives }) => [node, lives])
+  // The speaker stands still, its kernel does not.
+  pair.gates.c.frozen = true
+  pair.clock.advance(300)
+  assert.deepEqual(hosts(), [['c', true]])
+  pair.clock.advance(5000)
+  assert.equal(hosts().length, 1)
+  // Now the host itself.
+  alive = false
+  pair.clock.advance(2000)
+  assert.deepEqual(hosts().at(-1), ['c', false])
+  alive = true
+  pair.clock.advance(500)
+  assert.deepEqual(hosts().at(-1), ['c', true])
+  pair.gates.c.thaw()
+  pair.clock.advance(3000)
+  assert.deepEqual(hosts().at(-1), ['c', true])
+})
+
+test('a node that is cut off goes with its host, and comes back with it', () => {
+  const pair = new Pair(['a', 'b', 'c'])
+  pair.answerFor(IPS.c, MACS.c, () => !pair.off.has('c'))
+  pair.clock.advance(START_MS)
+  pair.off.add('c')
+  pair.clock.advance(300)
+  pair.off.delete('c')
+  pair.clock.advance(3000)
+  const hosts = pair.reportsOf('a', 'host').map(({ node, alive }) => [node, alive])
+  assert.deepEqual(hosts[0], ['c', false])
+  assert.deepEqual(hosts.at(-1), ['c', true])
 })

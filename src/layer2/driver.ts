@@ -8,6 +8,7 @@ import type { Log } from '../ports/log.ts'
 import type { MulticastGroups } from '../ports/multicast.ts'
 import type { PacketSocket, PacketSockets } from '../ports/packet-socket.ts'
 import { hear, questionFrame } from './frames.ts'
+import { Hosts } from './hosts.ts'
 import * as layer2 from './machine.ts'
 import { announcingNics, canHearPeers } from './nics.ts'
 import { OwnershipReports } from './ownership-reports.ts'
@@ -67,6 +68,7 @@ export class Reflex {
   #worstLatenessMs: Ms = 0
   /** Effects of the membership are being performed, one after the other. */
   #settling = 0
+  readonly #hosts = new Hosts()
   #self: Ip | undefined
   /** The registered speakers but this one. */
   #peers: ReadonlyMap<string, Ip> = new Map()
@@ -143,7 +145,11 @@ export class Reflex {
   }
 
   #nextDeadline(): Ms {
-    return Math.min(membership.nextDeadline(this.#membership), layer2.nextDeadline(this.#layer2))
+    return Math.min(
+      membership.nextDeadline(this.#membership),
+      layer2.nextDeadline(this.#layer2),
+      this.#hosts.nextDeadline(),
+    )
   }
 
   #arm(): void {
@@ -157,6 +163,7 @@ export class Reflex {
       this.#worstLatenessMs = Math.max(this.#worstLatenessMs, now - due)
       this.#runMembership({ type: 'tick', now })
       this.#runLayer2({ type: 'tick', now })
+      this.#watchHosts(now)
       this.#arm()
     })
   }
@@ -166,6 +173,7 @@ export class Reflex {
     const others = peers.filter(({ name }) => name !== this.#options.self)
     const before = this.#peers
     this.#peers = new Map(others.map(({ name, ip }) => [name, ip]))
+    for (const node of before.keys()) if (!this.#peers.has(node)) this.#hosts.forget(node)
     this.#macs.set(others)
     this.#tellMacs(now)
     this.#runMembership({ type: 'peers', peers: others.map(({ name, ip }) => ({ name, ip })), now })
@@ -210,6 +218,7 @@ export class Reflex {
         const { node, from, to, lastHeardAt } = effect
         this.#reports.nodeChanged(effect)
         this.#runLayer2({ type: 'node', node, level: to, now })
+        this.#hostOf(node, from, to, now)
         const silentMs = lastHeardAt === undefined ? null : effect.at - lastHeardAt
         report({ type: 'node', node, from, to, silentMs })
         break
@@ -218,6 +227,7 @@ export class Reflex {
         this.#suspect(effect.node, now)
         break
       case 'unsuspect':
+        this.#hosts.forget(effect.node)
         this.#runLayer2({ type: 'unsuspect', node: effect.node, now })
         break
       case 'lost':
@@ -268,8 +278,33 @@ export class Reflex {
     const view = membershipView(this.#membership, now).peers.find(peer => peer.node === node)
     this.#runLayer2({ type: 'suspect', node, patienceMs: view?.patienceMs ?? this.#options.intervalMs, now })
     const ip = this.#peers.get(node)
+    if (ip === undefined) return
+    this.#hosts.suspect(node, ip, now)
+    this.#askNear(ip)
+  }
+
+  /** Whether a node went down with its host, which no longer forwards then, or only with its speaker. */
+  #hostOf(node: string, from: membership.Level, to: membership.Level, now: Ms): void {
+    const ip = this.#peers.get(node)
+    if (to !== 'down') {
+      this.#hosts.forget(node)
+      if (from === 'down') this.#ports.report({ type: 'host', node, alive: true })
+      return
+    }
+    if (ip !== undefined) this.#hosts.suspect(node, ip, now)
+    this.#ports.report({ type: 'host', ...this.#hosts.down(node) })
+  }
+
+  #watchHosts(now: Ms): void {
+    const { ask, changes } = this.#hosts.tick(now)
+    for (const ip of ask) this.#askNear(ip)
+    for (const change of changes) this.#ports.report({ type: 'host', ...change })
+  }
+
+  /** Of a node: over the interface towards the other speakers. */
+  #askNear(ip: Ip): void {
     const link = this.#ownLink()
-    if (ip !== undefined && link !== undefined) this.#ask(link.index, ip)
+    if (link !== undefined) this.#ask(link.index, ip)
   }
 
   #runLayer2(event: layer2.Event): void {
@@ -485,7 +520,14 @@ export class Reflex {
     if (frame[13] === 0x06 && this.#macs.learn(frame)) this.#tellMacs(now)
     this.#runLayer2({ type: 'frame', interfaceIndex, frame, now })
     if (this.#witness.curious(now)) this.#testify(frame, now)
+    if (this.#hosts.waiting) this.#hearHost(frame, now)
     this.#armIfSooner()
+  }
+
+  #hearHost(frame: Uint8Array, now: Ms): void {
+    const heard = hear(frame)
+    const change = heard.type === 'answer' ? this.#hosts.answered(heard.ip, now) : undefined
+    if (change !== undefined) this.#ports.report({ type: 'host', ...change })
   }
 
   #testify(frame: Uint8Array, now: Ms): void {

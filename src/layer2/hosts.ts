@@ -8,6 +8,11 @@ import type { Ms } from '../ports/clock.ts'
 export class Hosts {
   readonly #watched = new Map<string, Watch>()
 
+  /** Some answer would be news. */
+  get waiting(): boolean {
+    return this.#watched.size > 0
+  }
+
   /** The node is silent. Ask its address at once. */
   suspect(node: string, ip: Ip, now: Ms): void {
     const watch = this.#watched.get(node)
