@@ -136,6 +136,11 @@ export class Askers {
     return this.#addresses.get(address)?.byIp.size ?? 0
   }
 
+  /** Addresses that somebody asked for. */
+  addresses(): IterableIterator<Ip> {
+    return this.#addresses.keys()
+  }
+
   /** The address is of no interest any more. */
   forget(address: Ip): void {
     const known = this.#addresses.get(address)

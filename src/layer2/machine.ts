@@ -286,7 +286,7 @@ function setLevel(m: Layer2, node: string, level: Level, now: Ms): void {
   }
   if (present && !isPresent(before)) sayAgain(m, node, now)
   // On probation it hears no solicitations for what it may not answer, so it is told again when it stands.
-  if (level === 'up' || (present && !isPresent(before))) introduceTo(m, node, m.vips.keys(), now)
+  if (level === 'up' || (present && !isPresent(before))) introduceTo(m, node, 'all', now)
 }
 
 function isPresent(level: Level): boolean {

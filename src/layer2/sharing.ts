@@ -136,32 +136,45 @@ function tell(m: Layer2, ip: Ip, asker: Asker, nics: readonly Nic[]): void {
 
 /** Introductions to one node, which go out over several steps. */
 export type Introductions = {
-  readonly addresses: Ip[]
+  /** Still to be told of; 'all': of every address that somebody asked for, listed when its turn comes. */
+  addresses: Ip[] | 'all'
   /** Something was told in this pass. */
   told: boolean
   passesLeft: number
   dueAt: Ms
 }
 
-/** Messages to one node in a step, and when the next follow. */
+/** In one step: messages, and addresses looked at. What is left follows after the given time. */
 const BODIES_PER_STEP = 16
+const LOOKED_AT_PER_STEP = 1000
 const NEXT_STEP_MS = 10
 /** Everything is said twice: nobody acknowledges. */
 const PASSES = 2
 const NEXT_PASS_MS = 1000
 
 /** A node is there again, or for the first time, or begins to take part: it must know who asked. */
-export function introduceTo(m: Layer2, node: string, addresses: Iterable<Ip>, now: Ms): void {
+export function introduceTo(m: Layer2, node: string, addresses: readonly Ip[] | 'all', now: Ms): void {
   if (m.askers.size === 0) return
-  const waiting = m.introductions.get(node)?.addresses ?? []
-  for (const ip of addresses) waiting.push(ip)
+  const before = m.introductions.get(node)?.addresses ?? []
+  let waiting: Ip[] | 'all' = 'all'
+  if (before !== 'all' && addresses !== 'all') {
+    waiting = before
+    // In place: a new plan may bring a node to thousands of addresses, one after the other.
+    for (const ip of addresses) waiting.push(ip)
+  }
   m.introductions.set(node, { addresses: waiting, told: false, passesLeft: PASSES, dueAt: now })
 }
 
 export function introduceDue(m: Layer2, now: Ms): void {
+  let room = { bodies: BODIES_PER_STEP, looks: LOOKED_AT_PER_STEP }
   for (const [node, introductions] of m.introductions) {
     if (now < introductions.dueAt) continue
-    introduceSome(m, node, introductions, now)
+    if (room.bodies <= 0 || room.looks <= 0) {
+      introductions.dueAt = now + NEXT_STEP_MS
+      continue
+    }
+    if (introductions.addresses === 'all') introductions.addresses = [...m.askers.addresses()]
+    room = introduceSome(m, node, introductions, introductions.addresses, room, now)
     introductions.dueAt = now + NEXT_STEP_MS
     if (introductions.addresses.length > 0) continue
     introductions.passesLeft--
@@ -169,24 +182,38 @@ export function introduceDue(m: Layer2, now: Ms): void {
       m.introductions.delete(node)
       continue
     }
-    introductions.addresses.push(...m.vips.keys())
+    introductions.addresses = 'all'
     introductions.told = false
     introductions.dueAt = now + NEXT_PASS_MS
   }
 }
 
-function introduceSome(m: Layer2, node: string, introductions: Introductions, now: Ms): void {
-  const bodies: Uint8Array[] = []
-  while (bodies.length < BODIES_PER_STEP) {
-    const ip = introductions.addresses.pop()
+type Room = { readonly bodies: number; readonly looks: number }
+
+/** Takes from the end of `addresses` what there is room for; the answer is the room that is left. */
+function introduceSome(
+  m: Layer2,
+  node: string,
+  introductions: Introductions,
+  addresses: Ip[],
+  { bodies, looks }: Room,
+  now: Ms,
+): Room {
+  const told: Uint8Array[] = []
+  let looked = 0
+  while (told.length < bodies && looked < looks) {
+    const ip = addresses.pop()
     if (ip === undefined) break
+    looked++
     const state = m.vips.get(ip)
     if (state === undefined || state.won.length === 0 || !isCandidate(state.vip, node)) continue
-    bodies.push(...encodeAskers(ip, ownAskers(m, state, node, now)))
+    told.push(...encodeAskers(ip, ownAskers(m, state, node, now)))
   }
-  if (bodies.length === 0) return
-  introductions.told = true
-  m.out.push({ type: 'introduce', to: node, bodies })
+  if (told.length > 0) {
+    introductions.told = true
+    m.out.push({ type: 'introduce', to: node, bodies: told })
+  }
+  return { bodies: bodies - told.length, looks: looks - looked }
 }
 
 function isCandidate({ claims }: Vip, node: string): boolean {
