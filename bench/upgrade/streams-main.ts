@@ -35,7 +35,9 @@ function open(): Promise<void> {
       resolve()
     })
     // What is in order and complete: an answer repeats the line, and adds who answers.
-    createInterface({ input: socket }).on('line', line => {
+    const lines = createInterface({ input: socket })
+    lines.on('error', () => {}) // The socket's own, which is counted below.
+    lines.on('line', line => {
       answers++
       const [body = '', sum] = line.split(' ')
       if (checksum(body) !== sum) corrupt++
