@@ -99,7 +99,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoReport> {
     for (const line of renderTimeline(groups, { style, nodes: names, nodeOf: nodesByIp(nodes) })) print(line)
     print('')
     for (const line of failoverTable(failovers)) print(`  ${line}`)
-    for (const note of notes(failovers)) {
+    const steered = services.filter(({ policy }) => policy === 'Local').map(({ service }) => service)
+    for (const note of notes(failovers, new Set(steered))) {
       print('')
       for (const line of wrap(note, style.columns - 2)) print(`  ${line}`)
     }

@@ -29,9 +29,13 @@ const ADDRESS6: DemoAddress = {
   clientIp: '2001:db8:0:1::201' as Ip,
 }
 
-/** Behind Local: the owner's pod alone, which sees the client. */
+/** Behind Local: pods on several nodes as well, which see the client. */
 function local(address: DemoAddress): DemoAddress {
-  const answerers = [{ pod: 'a', node: 'node1', client: address.clientIp, answers: 20 }]
+  const client = address.clientIp
+  const answerers = [
+    { pod: 'a', node: 'node1', client, answers: 12 },
+    { pod: 'b', node: 'node2', client, answers: 8 },
+  ]
   return { ...address, fetched: { ...address.fetched, answerers } }
 }
 

@@ -77,16 +77,22 @@ const CASES: readonly [string, typeof GOOD, RegExp][] = [
   [
     'a masqueraded client behind Local',
     withAddress('default/web-local', {
-      fetched: { ...fetched, answerers: [{ pod: 'a', node: 'node1', client: '192.0.2.11', answers: 20 }] },
+      fetched: {
+        ...fetched,
+        answerers: [
+          { pod: 'a', node: 'node1', client: '192.0.2.11', answers: 10 },
+          { pod: 'b', node: 'node2', client: '192.0.2.201', answers: 10 },
+        ],
+      },
     }),
     /^default\/web-local: behind 192\.0\.2\.100, a saw 192\.0\.2\.11 and not the client's 192\.0\.2\.201$/,
   ],
   [
-    'a pod elsewhere behind Local',
+    'the owner alone behind Local',
     withAddress('default/web-local', {
-      fetched: { ...fetched, answerers: [{ pod: 'b', node: 'node2', client: '192.0.2.201', answers: 20 }] },
+      fetched: { ...fetched, answerers: [{ pod: 'b', node: 'node1', client: '192.0.2.201', answers: 20 }] },
     }),
-    /^default\/web-local: 192\.0\.2\.100 belongs to node1, but a pod on node2 answered \(b\)$/,
+    /^default\/web-local: requests to 192\.0\.2\.100 reached pods on 1 node, not on several$/,
   ],
   [
     'a long outage',

@@ -50,16 +50,18 @@ function judgeCluster(service: string, { ip, fetched }: DemoAddress): string[] {
     : [`${service}: requests to ${ip} reached pods on ${nodes.size} node, not on several`]
 }
 
-/** Only pods of the owner answer, and they see who asks. */
-function judgeLocal(service: string, { ip, owner, clientIp, fetched }: DemoAddress): string[] {
-  return fetched.answerers.flatMap(({ pod, node, client }) => [
-    ...(node === owner
-      ? []
-      : [`${service}: ${ip} belongs to ${owner}, but a pod on ${node} answered (${pod})`]),
-    ...(client === clientIp
-      ? []
-      : [`${service}: behind ${ip}, ${pod} saw ${client} and not the client's ${clientIp}`]),
-  ])
+/** One node receives, pods of several answer, and all of them see who asks. */
+function judgeLocal(service: string, address: DemoAddress): string[] {
+  const { ip, clientIp, fetched } = address
+  return [
+    ...judgeCluster(service, address),
+    ...fetched.answerers
+      .filter(({ client }) => client !== clientIp)
+      .map(
+        ({ pod, client }) =>
+          `${service}: behind ${ip}, ${pod} saw ${client} and not the client's ${clientIp}`,
+      ),
+  ]
 }
 
 function judgeFailover(result: FailoverResult): string[] {

@@ -11,8 +11,8 @@ test('the table of Services, addresses and owners', () => {
     `SERVICE              POLICY   ADDRESS            OWNER  ANSWERED  BY PODS ON   PODS SAW
 default/web-cluster  Cluster  192.0.2.100        node1  20 of 20  node1 node2  192.0.2.11
 default/web-cluster  Cluster  2001:db8:0:1::100  node1  20 of 20  node1 node2  192.0.2.11
-default/web-local    Local    192.0.2.100        node1  20 of 20  node1        the client
-default/web-local    Local    2001:db8:0:1::100  node1  20 of 20  node1        the client`,
+default/web-local    Local    192.0.2.100        node1  20 of 20  node1 node2  the client
+default/web-local    Local    2001:db8:0:1::100  node1  20 of 20  node1 node2  the client`,
   )
 })
 
@@ -46,6 +46,10 @@ test('probes lost to pods that died with their node are told apart, in words', (
     /^web-cluster, link cut: 1 of 3 pods died with node1\. .*: 29 % of the probes after the takeover/,
   )
   assert.deepEqual(rest, [])
+  assert.match(
+    notes([some], new Set(['default/web-cluster']))[0] ?? '',
+    /steered to the nodes of its pods, .* of \d+ probes after the takeover were lost until then\.$/,
+  )
   assert.deepEqual(notes([failover({})]), [])
   // The same losses where no pod died would have another cause.
   assert.deepEqual(notes([failover({ how: 'drain', addresses: some.addresses })]), [])

@@ -61,13 +61,24 @@ export function failoverLine(result: FailoverResult): string {
   )
 }
 
-/** What the numbers alone would not tell. */
-export function notes(failovers: readonly FailoverResult[]): string[] {
+/** What the numbers alone would not tell. `steered`: Services whose packets go to the nodes of their endpoints. */
+export function notes(
+  failovers: readonly FailoverResult[],
+  steered: ReadonlySet<string> = new Set(),
+): string[] {
   const lines: string[] = []
   for (const { how, service, pods, addresses, nodeBefore } of failovers) {
     const beside = addresses.reduce((sum, each) => sum + each.lostBeside, 0)
     if (beside === 0 || (how !== 'link' && how !== 'blackhole')) continue
     const after = addresses.reduce((sum, each) => sum + each.sentAfterOutage, 0)
+    if (steered.has(service)) {
+      lines.push(
+        `${shortName(service)}, ${KILL_TITLES[how]}: ${pods.onKilledNode} of ${pods.all} pods died with ${nodeBefore}. Its packets are ` +
+          `steered to the nodes of its pods, and a dead node leaves the tables when its silence is noticed, not after the 40 s of ` +
+          `Kubernetes: ${beside} of ${after} probes after the takeover were lost until then.`,
+      )
+      continue
+    }
     lines.push(
       `${shortName(service)}, ${KILL_TITLES[how]}: ${pods.onKilledNode} of ${pods.all} pods died with ${nodeBefore}. ` +
         `Until Kubernetes notices after 40 s, its share of new connections still goes there, as with every load balancer ` +
