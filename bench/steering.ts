@@ -261,7 +261,7 @@ function changes(namespace: string, count: number): Subject {
           await nft.apply(transaction)
           firstDone ||= performance.now()
         },
-        listTable: (family, name) => nft.listTable(family, name),
+        listTable: (family, name, options) => nft.listTable(family, name, options),
       })
       const adoptMs = await timed(steering, alive)
       firstDone = 0
