@@ -12,7 +12,7 @@ import {
 } from '../../src/bgp/adj-rib-out.ts'
 import { type Effect, type Event, nextDeadline, step } from '../../src/bgp/machine.ts'
 import { updateContext } from '../../src/bgp/negotiation.ts'
-import { type Emphasis, NO_EMPHASIS, outRoute } from '../../src/bgp/out-attributes.ts'
+import { type Emphasis, NO_EMPHASIS, outRoutes } from '../../src/bgp/out-attributes.ts'
 import type { Route } from '../../src/bgp/routes.ts'
 import {
   createSession,
@@ -229,9 +229,10 @@ export class BgpRunner {
     const connection = session.connections.find(({ phase }) => phase === 'Established')
     if (rib === undefined || connection === undefined) return
     const out = { negotiated: rib.negotiated, localAs: session.config.localAs, nextHops: this.#nextHops }
+    const toOut = outRoutes(out)
     replaceAll(
       rib,
-      this.#routes.flatMap(route => outRoute(route, out, this.#emphasis) ?? []),
+      this.#routes.flatMap(route => toOut(route, this.#emphasis) ?? []),
     )
     this.#pump(connection.id)
   }
