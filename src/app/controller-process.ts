@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { EventRecorder } from '../kube/events.ts'
+import { UndiciTransport } from '../kube/transport-undici.ts'
 import type { LogLevel } from '../ports/log.ts'
 import { SystemClock } from '../sys/clock.ts'
 import { createLog } from '../sys/log.ts'
@@ -52,7 +53,10 @@ export async function runControllerProcess(
   const log = createLog({ level: flags.logLevel })
   const ports = { clock, random: systemRandom, log }
   // Small pages: one page of JSON is what the list of ten thousand Services costs in memory.
-  const kube = await createKubeFromFlags(flags, 'lodestone-controller', ports, { pageLimit: 100 })
+  const kube = await createKubeFromFlags(flags, 'lodestone-controller', ports, {
+    pageLimit: 100,
+    transport: target => new UndiciTransport(target),
+  })
   const metrics = new PrometheusMetrics([...CONTROLLER_METRICS, ...WEBHOOK_METRICS])
   const events = new EventRecorder({ kube, clock, log, component: 'metallb-controller', host: hostname() })
   // In the Service of the webhooks only while they answer.

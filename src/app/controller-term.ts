@@ -2,7 +2,8 @@ import { Allocator } from '../allocator/allocator.ts'
 import { type Decision, needsWrite } from '../allocator/decision.ts'
 import type { PoolUsage } from '../allocator/pool-state.ts'
 import type { Config, Problem } from '../config/model.ts'
-import { samePools } from '../config/parse.ts'
+import { EXCLUDE_LABEL } from '../config/nodes.ts'
+import { sameConfig, samePools } from '../config/parse.ts'
 import { POOL_ANNOTATION } from '../config/services.ts'
 import { type AnnouncementCheck, checkAnnouncement } from '../layer2/announcement-check.ts'
 import type { EventType } from '../ports/events.ts'
@@ -70,6 +71,8 @@ export class ControllerTerm {
 
   #config: Config | undefined
   #configChanged = true
+  /** What all Services were reviewed by last. */
+  #reviewedBy: { readonly config: Config; readonly nodes: string } | undefined
   readonly #changed = new Set<string>()
   /** Services whose announcement may be another. */
   readonly #toReview = new Set<string>()
@@ -81,8 +84,10 @@ export class ControllerTerm {
   readonly #told = new Map<string, ReadonlySet<string>>()
   /** What is wrong with a Service that holds addresses all the same. */
   readonly #remarks = new Map<string, string>()
-  /** Why a Service is announced by nobody: since when, until people are told, and undefined after that. */
-  readonly #unannounced = new Map<string, { readonly reason: string; readonly since: number | undefined }>()
+  /** Why a Service is announced by nobody. */
+  readonly #unannounced = new Map<string, string>()
+  /** Since when, for those of which people have yet to be told; the longest first. */
+  readonly #untold = new Map<string, number>()
   #cancelUnannounced: (() => void) | undefined
   #staleSpeakers: StaleSpeakers | undefined
   /** Services of which only the conditions differ. */
@@ -200,10 +205,11 @@ export class ControllerTerm {
     for (const decision of decisions) {
       this.#tell(decision)
       if (decision.write) this.#writes.add(decision.service)
-      if (!reparsed) this.#toReview.add(decision.service)
+      this.#toReview.add(decision.service)
     }
     this.#resume(free)
-    for (const key of reparsed ? this.#view.services.keys() : this.#toReview) this.#review(key)
+    const all = reparsed && this.#announcesDifferently()
+    for (const key of all ? this.#view.services.keys() : this.#toReview) this.#review(key)
     this.#toReview.clear()
     this.#showUsage()
   }
@@ -218,8 +224,8 @@ export class ControllerTerm {
     this.#told.delete(key)
     this.#awaited.delete(key)
     this.#remarks.delete(key)
-    this.#unannounced.delete(key)
     this.#later.delete(key)
+    this.#forgetUnannounced(key)
   }
 
   /** False while the informer has not caught up with our own write: what it shows is from before. */
@@ -345,6 +351,22 @@ export class ControllerTerm {
     })
   }
 
+  /** Whether anything is another that all Services are announced by, the nodes that may announce among it. */
+  #announcesDifferently(): boolean {
+    const config = this.#config
+    if (config === undefined) return false
+    const facts = [...this.#view.nodes].map(([name, { networkUnavailable, labels }]) => [
+      name,
+      networkUnavailable,
+      Object.hasOwn(labels, EXCLUDE_LABEL),
+    ])
+    const nodes = JSON.stringify(facts)
+    const before = this.#reviewedBy
+    if (before?.nodes === nodes && sameConfig(before.config, config)) return false
+    this.#reviewedBy = { config, nodes }
+    return true
+  }
+
   /** Notices when what a Service says about itself is not so any more, and when nobody announces it. */
   #review(key: string): void {
     const facts = this.#view.services.get(key)
@@ -354,24 +376,26 @@ export class ControllerTerm {
     // A write that waits for its turn writes them too.
     if (!this.#writes.isNext(key) && this.#conditionsToWrite(facts, check) !== undefined)
       this.#writeLater(key)
-    if (facts.type !== 'LoadBalancer' || decided.ips.length === 0) {
-      this.#unannounced.delete(key)
-      return
-    }
     const { announced, reason } = check
-    if (announced) {
-      this.#unannounced.delete(key)
+    if (announced || facts.type !== 'LoadBalancer' || decided.ips.length === 0) {
+      this.#forgetUnannounced(key)
       return
     }
-    if (this.#unannounced.get(key)?.reason === reason) return
+    if (this.#unannounced.get(key) === reason) return
     const condition = conditionOf(facts.conditions, ANNOUNCED)
     // Said so already when this term began: people were told.
     const known =
       !this.#unannounced.has(key) && condition?.['status'] === 'False' && condition['reason'] === reason
-    const since = known ? undefined : this.#deps.clock.now()
+    this.#unannounced.set(key, reason)
+    this.#untold.delete(key)
+    if (known) return
+    this.#untold.set(key, this.#deps.clock.now())
+    this.#watchUnannounced(UNANNOUNCED_GRACE_MS)
+  }
+
+  #forgetUnannounced(key: string): void {
     this.#unannounced.delete(key)
-    this.#unannounced.set(key, { reason, since })
-    if (!known) this.#watchUnannounced(UNANNOUNCED_GRACE_MS)
+    this.#untold.delete(key)
   }
 
   #watchUnannounced(delayMs: number): void {
@@ -384,16 +408,15 @@ export class ControllerTerm {
   /** Once for each cause that lasts. */
   #tellUnannounced(): void {
     const now = this.#deps.clock.now()
-    for (const [key, { reason, since }] of this.#unannounced) {
-      if (since === undefined) continue
+    for (const [key, since] of this.#untold) {
       const due = since + UNANNOUNCED_GRACE_MS
       if (due > now) {
         this.#watchUnannounced(due - now)
         return
       }
+      this.#untold.delete(key)
       const facts = this.#view.services.get(key)
       if (facts === undefined) continue
-      this.#unannounced.set(key, { reason, since: undefined })
       this.#emit(facts, 'Warning', 'NotAnnounced', this.#announcement(facts).message)
     }
   }

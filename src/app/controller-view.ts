@@ -179,9 +179,11 @@ export class ControllerView {
   endpoints(serviceKey: string): EndpointNodes {
     const keys = this.#slicesOf.get(serviceKey)
     if (keys === undefined) return NO_ENDPOINTS
+    // Nearly every Service has one slice, and this is asked for at each look at each of them.
+    if (keys.size === 1) {
+      for (const key of keys) return this.#slices.items.get(key) ?? NO_ENDPOINTS
+    }
     const slices = [...keys].flatMap(key => this.#slices.items.get(key) ?? [])
-    const [only] = slices
-    if (only !== undefined && slices.length === 1) return only
     return {
       any: slices.some(({ any }) => any),
       nodes: new Set(slices.flatMap(({ nodes }) => [...nodes])),

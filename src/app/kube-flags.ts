@@ -17,7 +17,7 @@ export async function createKubeFromFlags(
   flags: KubeFlags,
   component: string,
   ports: { readonly clock: Clock; readonly random: Random; readonly log: Log },
-  options: Pick<KubeClientOptions, 'pageLimit'> = {},
+  options: Pick<KubeClientOptions, 'pageLimit' | 'transport'> = {},
 ): Promise<KubeClient> {
   const config = await loadKubeConfig({ clock: ports.clock, kubeconfig: flags.kubeconfig })
   return createKube({ config, ...ports, ...options, userAgent: `${component}/${version()}` })

@@ -99,6 +99,16 @@ function conditionAt(
   return {
     ...wanted,
     ...(generation === undefined ? {} : { observedGeneration: generation }),
-    lastTransitionTime: since ?? new Date(wallNow).toISOString().replace(/\.\d+Z$/, 'Z'),
+    lastTransitionTime: since ?? timestamp(wallNow),
   }
+}
+
+let lastSecond = { number: 0, text: '1970-01-01T00:00:00Z' }
+
+/** metav1.Time: RFC 3339 in whole seconds. In a burst thousands are written within one second. */
+function timestamp(wallMs: number): string {
+  const number = Math.floor(wallMs / 1000)
+  if (number !== lastSecond.number)
+    lastSecond = { number, text: new Date(number * 1000).toISOString().replace(/\.\d+Z$/, 'Z') }
+  return lastSecond.text
 }

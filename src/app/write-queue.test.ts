@@ -115,3 +115,28 @@ test('what can wait is written when nothing else is to be written', async () => 
   assert.deepEqual(begun, ['a', 'b', 'urgent after all', 'later'])
   assert.equal(queue.size, 0)
 })
+
+test('what is wanted again while it is written is written once more, after those that wait', async () => {
+  const { queue, begun, finish } = start(1)
+  queue.add('a')
+  queue.add('a', { canWait: true })
+  assert.equal(queue.isNext('a'), false)
+  queue.add('a')
+  queue.add('a', { canWait: true })
+  assert.equal(queue.isNext('a'), true)
+  queue.add('b')
+  queue.add('later', { canWait: true })
+  for (const key of ['a', 'b', 'a', 'later']) await finish(key)
+  assert.deepEqual(begun, ['a', 'b', 'a', 'later'])
+})
+
+test('the order is kept after the line was empty', async () => {
+  const { queue, begun, finish } = start(1)
+  const keys = ['a', 'b', 'c']
+  for (let round = 0; round < 3; round++) {
+    for (const key of keys) queue.add(key)
+    for (const key of keys) await finish(key)
+  }
+  assert.deepEqual(begun, [...keys, ...keys, ...keys])
+  assert.equal(queue.size, 0)
+})

@@ -22,10 +22,12 @@ export type WriteQueueOptions = {
  */
 export class WriteQueue {
   readonly #options: WriteQueueOptions
-  readonly #waiting = new Set<string>()
+  readonly #waiting = new KeyLine()
   /** Keys that can wait until `#waiting` is empty; in one of the two at a time. */
-  readonly #canWait = new Set<string>()
+  readonly #canWait = new KeyLine()
   readonly #running = new Set<string>()
+  /** Running keys that are to be written once more, and whether that can wait. */
+  readonly #again = new Map<string, boolean>()
   /** Failed keys: how often in a row, and the way to cancel the next attempt. */
   readonly #failed = new Map<string, { attempts: number; cancel: () => void }>()
   readonly #idle: (() => void)[] = []
@@ -37,21 +39,27 @@ export class WriteQueue {
 
   /** Waiting, running and delayed keys together. */
   get size(): number {
-    return new Set([...this.#waiting, ...this.#canWait, ...this.#running, ...this.#failed.keys()]).size
+    return new Set([...this.#waiting.keys, ...this.#canWait.keys, ...this.#running, ...this.#failed.keys()])
+      .size
   }
 
   /** Whether it is to be written as soon as its turn comes. */
   isNext(key: string): boolean {
-    return this.#waiting.has(key)
+    return this.#waiting.keys.has(key) || this.#again.get(key) === false
   }
 
   /** A delayed key keeps its delay: news about an object does not make its API server better. */
   add(key: string, { canWait = false } = {}): void {
-    if (this.#stopped || (this.#failed.has(key) && !this.#running.has(key) && !this.#waiting.has(key))) return
+    if (this.#stopped) return
+    if (this.#running.has(key)) {
+      this.#again.set(key, canWait && this.#again.get(key) !== false)
+      return
+    }
+    if (this.#failed.has(key) && !this.#waiting.keys.has(key)) return
     if (!canWait) {
       this.#canWait.delete(key)
       this.#waiting.add(key)
-    } else if (!this.#waiting.has(key)) this.#canWait.add(key)
+    } else if (!this.#waiting.keys.has(key)) this.#canWait.add(key)
     this.#start()
   }
 
@@ -60,19 +68,17 @@ export class WriteQueue {
     this.#stopped = true
     this.#waiting.clear()
     this.#canWait.clear()
+    this.#again.clear()
     for (const { cancel } of this.#failed.values()) cancel()
     if (this.#running.size > 0) await new Promise<void>(resolve => this.#idle.push(resolve))
   }
 
   #start(): void {
-    for (const keys of [this.#waiting, this.#canWait]) {
-      for (const key of keys) {
-        if (this.#stopped || this.#running.size >= this.#options.concurrency) return
-        if (this.#running.has(key)) continue
-        keys.delete(key)
-        this.#running.add(key)
-        void this.#run(key)
-      }
+    while (!this.#stopped && this.#running.size < this.#options.concurrency) {
+      const key = this.#waiting.take() ?? this.#canWait.take()
+      if (key === undefined) return
+      this.#running.add(key)
+      void this.#run(key)
     }
   }
 
@@ -85,6 +91,9 @@ export class WriteQueue {
       else this.#failed.delete(key)
     }
     this.#running.delete(key)
+    const canWait = this.#again.get(key)
+    this.#again.delete(key)
+    if (canWait !== undefined) this.add(key, { canWait })
     if (this.#running.size === 0) for (const resolve of this.#idle.splice(0)) resolve()
     this.#start()
   }
@@ -94,12 +103,46 @@ export class WriteQueue {
     const attempts = (this.#failed.get(key)?.attempts ?? 0) + 1
     const delay =
       Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (attempts - 1)) * (0.5 + this.#options.random.next())
-    this.#waiting.delete(key)
-    this.#canWait.delete(key)
+    this.#again.delete(key)
     const cancel = this.#options.clock.after(delay, () => {
       this.#waiting.add(key)
       this.#start()
     })
     this.#failed.set(key, { attempts, cancel })
+  }
+}
+
+/** Keys in the order in which they came, each once. Taking one costs the same however many have been taken before. */
+class KeyLine {
+  readonly #keys = new Set<string>()
+  /** Stands at the first key that is left: a Set walked from its beginning passes every place that was deleted there. */
+  #front = this.#keys.values()
+
+  get keys(): ReadonlySet<string> {
+    return this.#keys
+  }
+
+  add(key: string): void {
+    this.#keys.add(key)
+  }
+
+  delete(key: string): void {
+    this.#keys.delete(key)
+  }
+
+  clear(): void {
+    this.#keys.clear()
+  }
+
+  take(): string | undefined {
+    if (this.#keys.size === 0) return undefined
+    let next = this.#front.next()
+    if (next.done === true) {
+      // It has seen the end of the line once, and does not go on after that.
+      this.#front = this.#keys.values()
+      next = this.#front.next()
+    }
+    this.#keys.delete(next.value as string)
+    return next.value
   }
 }

@@ -20,7 +20,7 @@ import {
   withdraw,
 } from './adj-rib-out.ts'
 import { type Negotiated, updateContext } from './negotiation.ts'
-import { type Emphasis, NO_EMPHASIS, type OutRoute, type OutSession, outRoute } from './out-attributes.ts'
+import { type Emphasis, NO_EMPHASIS, type OutRoute, type OutSession, outRoutes } from './out-attributes.ts'
 import type { Route } from './routes.ts'
 
 const NEGOTIATED: Negotiated = {
@@ -60,7 +60,7 @@ function out(
   session = SESSION,
   emphasis: Emphasis = NO_EMPHASIS,
 ): OutRoute {
-  const made = outRoute(route(prefix, communities), session, emphasis)
+  const made = outRoutes(session)(route(prefix, communities), emphasis)
   assert(made !== undefined)
   return made
 }
@@ -141,11 +141,11 @@ test('one route, as a router gets it', () => {
 test('within our AS: no AS in the path, and always a LOCAL_PREF', () => {
   const session = { ...SESSION, negotiated: { ...NEGOTIATED, internal: true } }
   const attributes = (localPref: number | null, emphasis = NO_EMPHASIS) =>
-    outRoute(route('198.51.100.7/32', [], localPref), session, emphasis)?.attributes()
+    outRoutes(session)(route('198.51.100.7/32', [], localPref), emphasis)?.attributes()
   assert.deepEqual(attributes(null), { origin: 'igp', asPath: [], localPref: 100 })
   assert.equal(attributes(7)?.localPref, 7)
   assert.equal(attributes(7, { ...NO_EMPHASIS, gracefulShutdown: true })?.localPref, 0)
-  const external = outRoute(route('198.51.100.7/32', [], 7), SESSION, NO_EMPHASIS)
+  const external = outRoutes(SESSION)(route('198.51.100.7/32', [], 7), NO_EMPHASIS)
   assert.equal(external?.attributes().localPref, undefined)
 })
 
@@ -166,7 +166,7 @@ test('a drained node says so (RFC 8326), and a weight is told in bytes per secon
 })
 
 test('no route without a next hop that the peer takes, or of a family that the session does not carry', () => {
-  const made = (prefix: string, session: OutSession) => outRoute(route(prefix), session, NO_EMPHASIS)
+  const made = (prefix: string, session: OutSession) => outRoutes(session)(route(prefix), NO_EMPHASIS)
   assert.equal(made('198.51.100.7/32', { ...SESSION, nextHops: {} }), undefined)
   const v6only = { ...SESSION, negotiated: { ...NEGOTIATED, families: ['IPv6'] } } as const
   assert.equal(made('198.51.100.7/32', v6only), undefined)
@@ -264,6 +264,23 @@ test('a peer that reads nothing costs one entry for each prefix, and gets the la
   withdraw(rib, '10.0.0.3/32' as Prefix)
   announce(rib, out('10.0.0.3/32'))
   assert(!owesMessages(rib), 'it has that already')
+})
+
+test('prefixes that are gone leave nothing behind for long', () => {
+  const rib = createAdjRibOut(NEGOTIATED)
+  const peer = new Peer()
+  for (let i = 0; i < 10; i++) {
+    replaceAll(
+      rib,
+      manyV4(1000).map(prefix => out(prefix.replace('10.', `${i + 10}.`))),
+    )
+    if (i % 2 === 0) peer.read(rib)
+  }
+  replaceAll(rib, [])
+  peer.read(rib)
+  assert.equal(peer.routes.size, 0)
+  assert.deepEqual([rib.groups.size, rib.pending.size], [0, 0])
+  assert(rib.routes.size < 1024, `${rib.routes.size}`)
 })
 
 test('End-of-RIB comes behind all, once, for each family (RFC 4724 section 2)', () => {
@@ -388,7 +405,9 @@ test('property: whatever happens and however slowly the peer reads, in the end i
         assert.equal(communities !== undefined, kept.includes('64500:100'), prefix)
         assert.equal(largeCommunities !== undefined, kept.includes('large'), prefix)
       }
-      assert.equal(rib.told.size, wanted.size)
+      const told = [...rib.routes.values()].filter(entry => entry.told !== null)
+      assert.equal(told.length, wanted.size)
+      assert.equal(rib.routes.size, wanted.size + rib.idle)
       assert(rib.groups.size <= wanted.size)
       // Nothing is owed, so nothing more is said.
       assert.equal(nextMessage(rib), undefined)

@@ -23,22 +23,28 @@ import type { OutRoute } from './out-attributes.ts'
 export type AdjRibOut = {
   readonly negotiated: Negotiated
   readonly groups: Map<string, Group>
-  readonly wanted: Map<Prefix, Group>
-  /** What the peer has. */
-  readonly told: Map<Prefix, Group>
+  readonly routes: Map<Prefix, Entry>
+  /** How many entries say nothing any more. */
+  idle: number
   /** What the peer has and is not to have any more. */
-  readonly withdrawals: Readonly<Record<Family, Set<Prefix>>>
+  readonly withdrawals: Readonly<Record<Family, Map<Prefix, Entry>>>
   /** Groups with prefixes to be told, in the order in which they came to have them. */
   readonly pending: Set<Group>
   /** Per family: what stands before the routes, and what behind them. */
   readonly marks: Readonly<Record<Family, Marks>>
 }
 
+/**
+ * One prefix. One that is neither wanted nor told stays for a while: a Map whose key comes and goes over and over walks past all that was
+ * deleted there.
+ */
+type Entry = { wanted: Group | null; told: Group | null }
+
 /** Prefixes with the same attributes. */
 type Group = {
   readonly key: string
   readonly template: AnnouncementTemplate
-  readonly pending: Set<Prefix>
+  readonly pending: Map<Prefix, Entry>
   /** How many want it. */
   members: number
 }
@@ -52,15 +58,17 @@ type Marks = {
 }
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
+/** Entries that say nothing are kept up to so many, and up to half of all. */
+const IDLE_MIN = 1024
 
 export function createAdjRibOut(negotiated: Negotiated): AdjRibOut {
   const marks = (): Marks => ({ begin: false, end: false, endOfRib: false })
   return {
     negotiated,
     groups: new Map(),
-    wanted: new Map(),
-    told: new Map(),
-    withdrawals: { IPv4: new Set(), IPv6: new Set() },
+    routes: new Map(),
+    idle: 0,
+    withdrawals: { IPv4: new Map(), IPv6: new Map() },
     pending: new Set(),
     marks: { IPv4: marks(), IPv6: marks() },
   }
@@ -77,24 +85,27 @@ export function announce(rib: AdjRibOut, route: OutRoute): boolean {
     return false
   }
   const { prefix } = route
-  const before = rib.wanted.get(prefix)
+  const entry = entryOf(rib, prefix)
+  const before = entry.wanted
   if (before === group) return true
-  if (before !== undefined) leave(rib, before, prefix)
+  if (before !== null) leave(rib, before, prefix)
   group.members++
-  rib.wanted.set(prefix, group)
+  entry.wanted = group
   rib.withdrawals[group.template.family].delete(prefix)
   // By key: the group that it was told with may be gone, and another have come that says the same.
-  if (rib.told.get(prefix)?.key !== group.key) owe(rib, group, prefix)
+  if (entry.told?.key !== group.key) owe(rib, group, prefix, entry)
   return true
 }
 
 /** The peer is to have no route for the prefix. */
 export function withdraw(rib: AdjRibOut, prefix: Prefix): void {
-  const before = rib.wanted.get(prefix)
-  if (before === undefined) return
-  leave(rib, before, prefix)
-  rib.wanted.delete(prefix)
-  if (rib.told.has(prefix)) rib.withdrawals[before.template.family].add(prefix)
+  const entry = rib.routes.get(prefix)
+  if (entry === undefined || entry.wanted === null) return
+  const { family } = entry.wanted.template
+  leave(rib, entry.wanted, prefix)
+  entry.wanted = null
+  if (entry.told !== null) rib.withdrawals[family].set(prefix, entry)
+  else retire(rib)
 }
 
 /** The peer is to have these routes and no others. */
@@ -103,7 +114,7 @@ export function replaceAll(rib: AdjRibOut, routes: Iterable<OutRoute>): void {
   for (const route of routes) {
     if (announce(rib, route)) kept.add(route.prefix)
   }
-  for (const prefix of rib.wanted.keys()) {
+  for (const prefix of rib.routes.keys()) {
     if (!kept.has(prefix)) withdraw(rib, prefix)
   }
 }
@@ -122,8 +133,8 @@ export function refresh(rib: AdjRibOut, family: Family): void {
   const marks = rib.marks[family]
   marks.begin = enhancedRouteRefresh
   marks.end = enhancedRouteRefresh
-  for (const [prefix, group] of rib.wanted) {
-    if (group.template.family === family) owe(rib, group, prefix)
+  for (const [prefix, entry] of rib.routes) {
+    if (entry.wanted?.template.family === family) owe(rib, entry.wanted, prefix, entry)
   }
 }
 
@@ -149,10 +160,11 @@ export function nextMessage(rib: AdjRibOut): Uint8Array | undefined {
     }
   }
   for (const group of rib.pending) {
-    const { bytes, prefixes } = packAnnouncement(group.pending, group.template, messageMax)
+    const { bytes, prefixes } = packAnnouncement(group.pending.keys(), group.template, messageMax)
     for (const prefix of prefixes) {
+      const entry = group.pending.get(prefix)
+      if (entry !== undefined) entry.told = group
       group.pending.delete(prefix)
-      rib.told.set(prefix, group)
     }
     if (group.pending.size === 0) rib.pending.delete(group)
     return bytes
@@ -175,16 +187,40 @@ export function nextMessage(rib: AdjRibOut): Uint8Array | undefined {
   return undefined
 }
 
-function nextWithdrawal(rib: AdjRibOut, family: Family, prefixes: Set<Prefix>): Uint8Array {
+function nextWithdrawal(rib: AdjRibOut, family: Family, entries: Map<Prefix, Entry>): Uint8Array {
   // As the first of them was announced, and so were all: the next hop of a family is one for a whole session.
-  const [first] = prefixes
-  const multiprotocol = first !== undefined && rib.told.get(first)?.template.multiprotocol === true
-  const packed = packWithdrawal(prefixes, family, multiprotocol, rib.negotiated.messageMax)
+  const [first] = entries.values()
+  const multiprotocol = first?.told?.template.multiprotocol === true
+  const packed = packWithdrawal(entries.keys(), family, multiprotocol, rib.negotiated.messageMax)
   for (const prefix of packed.prefixes) {
-    prefixes.delete(prefix)
-    rib.told.delete(prefix)
+    const entry = entries.get(prefix)
+    if (entry !== undefined) entry.told = null
+    entries.delete(prefix)
+    retire(rib)
   }
   return packed.bytes
+}
+
+/** The entry of a prefix that is about to be wanted. */
+function entryOf(rib: AdjRibOut, prefix: Prefix): Entry {
+  const known = rib.routes.get(prefix)
+  if (known === undefined) {
+    const entry = { wanted: null, told: null }
+    rib.routes.set(prefix, entry)
+    return entry
+  }
+  if (known.wanted === null && known.told === null) rib.idle--
+  return known
+}
+
+/** An entry says nothing any more. Now and then all of them go. */
+function retire(rib: AdjRibOut): void {
+  rib.idle++
+  if (rib.idle < IDLE_MIN || 2 * rib.idle < rib.routes.size) return
+  for (const [prefix, { wanted, told }] of rib.routes) {
+    if (wanted === null && told === null) rib.routes.delete(prefix)
+  }
+  rib.idle = 0
 }
 
 function mark(family: Family, subtype: number): Uint8Array {
@@ -209,13 +245,13 @@ function createGroup(rib: AdjRibOut, route: OutRoute): Group | undefined {
     rib.negotiated.messageMax,
   )
   if (template === undefined) return undefined
-  const group = { key: route.key, template, pending: new Set<Prefix>(), members: 0 }
+  const group = { key: route.key, template, pending: new Map<Prefix, Entry>(), members: 0 }
   rib.groups.set(route.key, group)
   return group
 }
 
-function owe(rib: AdjRibOut, group: Group, prefix: Prefix): void {
-  group.pending.add(prefix)
+function owe(rib: AdjRibOut, group: Group, prefix: Prefix, entry: Entry): void {
+  group.pending.set(prefix, entry)
   rib.pending.add(group)
 }
 

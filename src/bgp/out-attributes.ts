@@ -46,25 +46,78 @@ export type OutRoute = {
   readonly attributes: () => PathAttributes
 }
 
-/** undefined: the session does not carry the prefix, or there is no next hop for it that the peer takes. */
-export function outRoute(route: Route, session: OutSession, emphasis: Emphasis): OutRoute | undefined {
-  const family = prefixFamily(route.prefix)
-  const nextHop = session.nextHops[family]
-  if (nextHop === undefined || !session.negotiated.families.includes(family)) return undefined
-  const foreign = family === 'IPv4' && nextHop.address.includes(':')
-  if (foreign && !session.negotiated.extendedNextHop) return undefined
-  const { internal } = session.negotiated
-  const { linkBandwidth, gracefulShutdown } = emphasis
-  // RFC 8326 section 4.1: within our AS the preference says it as well, to those who do not look at the community.
-  const localPref = !internal ? null : gracefulShutdown ? 0 : (route.localPref ?? LOCAL_PREF_DEFAULT)
-  let key = `${family} ${localPref} ${linkBandwidth} ${gracefulShutdown}`
-  for (const { text } of route.communities) key += ` ${text}`
-  return {
-    prefix: route.prefix,
-    key,
-    nextHop,
-    attributes: () => attributesOf(route, session, emphasis, localPref),
+/** What the last route had, and so often has the next: its key, whose making costs most. */
+type Memo = {
+  readonly family: Family
+  readonly localPref: number | null
+  readonly communities: Route['communities']
+  readonly emphasis: Emphasis
+  readonly key: string
+}
+
+/**
+ * Turns the routes of the plan into those of one session. The function gives undefined for a prefix that the session does not carry,
+ * or for which there is no next hop that the peer takes.
+ */
+export function outRoutes(session: OutSession): (route: Route, emphasis: Emphasis) => OutRoute | undefined {
+  const { internal, families, extendedNextHop } = session.negotiated
+  let memo: Memo | undefined
+  return (route, emphasis) => {
+    const family = prefixFamily(route.prefix)
+    const nextHop = session.nextHops[family]
+    if (nextHop === undefined || !families.includes(family)) return undefined
+    if (family === 'IPv4' && nextHop.address.includes(':') && !extendedNextHop) return undefined
+    // RFC 8326 section 4.1: within our AS the preference says it as well, to those who do not look at the community.
+    const localPref = !internal
+      ? null
+      : emphasis.gracefulShutdown
+        ? 0
+        : (route.localPref ?? LOCAL_PREF_DEFAULT)
+    const { communities } = route
+    if (memo === undefined || !isSame(memo, family, localPref, communities, emphasis)) {
+      memo = {
+        family,
+        localPref,
+        communities,
+        emphasis,
+        key: keyOf(family, localPref, communities, emphasis),
+      }
+    }
+    return {
+      prefix: route.prefix,
+      key: memo.key,
+      nextHop,
+      attributes: () => attributesOf(route, session, emphasis, localPref),
+    }
   }
+}
+
+function isSame(
+  memo: Memo,
+  family: Family,
+  localPref: number | null,
+  communities: Route['communities'],
+  { linkBandwidth, gracefulShutdown }: Emphasis,
+): boolean {
+  return (
+    memo.family === family &&
+    memo.localPref === localPref &&
+    memo.emphasis.linkBandwidth === linkBandwidth &&
+    memo.emphasis.gracefulShutdown === gracefulShutdown &&
+    memo.communities.length === communities.length &&
+    // Those of one advertisement are the same objects in every route.
+    communities.every((community, i) => community === memo.communities[i])
+  )
+}
+
+function keyOf(
+  family: Family,
+  localPref: number | null,
+  communities: Route['communities'],
+  { linkBandwidth, gracefulShutdown }: Emphasis,
+): string {
+  const texts = communities.map(({ text }) => text)
+  return [family, localPref, linkBandwidth, gracefulShutdown, ...texts].join(' ')
 }
 
 function attributesOf(

@@ -115,6 +115,26 @@ test('a death in the middle of a long change does not wait for its end', async (
   assert.equal(steering.status().services[0]?.nodes[2]?.slots, 0)
 })
 
+test('a process that starts acts on a death before it has read the slots', async () => {
+  const first = start()
+  first.steering.update(steeringInput(ONE))
+  first.clock.advance(5)
+  await first.steering.settled()
+  await first.steering.close({ remove: false })
+
+  const { steering, nft, clock } = start(first.nft)
+  let before: ReturnType<FakeKernel['paths']> | undefined
+  nft.onList = elementsOf => {
+    if (elementsOf === undefined) before = nft.paths('203.0.113.1', 1009)
+  }
+  steering.update(steeringInput(ONE, { dead: new Set(['n3']) }))
+  clock.advance(5)
+  await steering.settled()
+  assert.ok(typeof before === 'object')
+  assert.equal(new Set(before).size, 2)
+  assert.deepEqual(nft.paths('203.0.113.1', 1009), before)
+})
+
 test('after a refusal it reads again what is there, later each time', async () => {
   const { steering, nft, clock, log } = start()
   nft.onApply = () => {

@@ -11,6 +11,7 @@ import {
   type SteeringState,
   steeringState,
   steeringVerdicts,
+  VERDICT_MAPS,
 } from './steering.ts'
 import { parseSteering } from './steering-listing.ts'
 import {
@@ -203,12 +204,10 @@ export class FlowSteering {
   async #start(input: SteeringInput): Promise<{ observed: Exclude<Observed, 'unknown'>; replaced: boolean }> {
     const { nft, log } = this.#ports
     if (this.#observed === 'unknown') {
-      const listing = await nft.listTable('netdev', STEERING_TABLE)
-      this.#observed = listing === undefined ? 'absent' : (parseSteering(listing) ?? 'foreign')
-      if (this.#observed === 'foreign') log.warn('steering-of-another-release')
-      else if (this.#observed !== 'absent') {
-        log.info('steering-adopted', { tables: this.#observed.slots.size })
-      }
+      const state = await this.#read(input)
+      this.#observed = state
+      if (state === 'foreign') log.warn('steering-of-another-release')
+      else if (state !== 'absent') log.info('steering-adopted', { tables: state.slots.size })
     }
     if (this.#observed === 'absent' && input.services.length > 0) {
       await nft.apply(createTable())
@@ -217,6 +216,20 @@ export class FlowSteering {
     }
     if (typeof this.#observed === 'object') await this.#removeDead(input)
     return { observed: this.#observed, replaced: false }
+  }
+
+  /** Listing the slots takes long; what leads to the dead does not wait for that. */
+  async #read(input: SteeringInput): Promise<Exclude<Observed, 'unknown'>> {
+    const { nft } = this.#ports
+    if (input.dead.size > 0) {
+      const outline = await nft.listTable('netdev', STEERING_TABLE, { elementsOf: VERDICT_MAPS })
+      const state = outline === undefined ? undefined : parseSteering(outline)
+      const text = state === undefined ? '' : planDeaths(steeringVerdicts(input).maps, state).text
+      if (text !== '') await nft.apply(text)
+    }
+    const listing = await nft.listTable('netdev', STEERING_TABLE)
+    if (listing === undefined) return 'absent'
+    return parseSteering(listing) ?? 'foreign'
   }
 
   async #replace(state: SteeringState): Promise<number> {

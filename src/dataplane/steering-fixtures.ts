@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type Ipv4, type Ipv6, parseIp } from '../addr/ip.ts'
 import { parsePrefix } from '../addr/prefix.ts'
-import type { Nft } from '../ports/nft.ts'
+import type { ListTableOptions, Nft } from '../ports/nft.ts'
 import type { SteeredService, SteeringInput } from './steering.ts'
 import { STEERING_TABLE } from './steering-text.ts'
 
@@ -78,11 +78,17 @@ export class FakeKernel implements Nft {
     }
   }
 
-  listTable(family: string, name: string): Promise<string | undefined> {
+  /** Called before each listing, with the maps whose elements are asked for; undefined: all. */
+  onList: (elementsOf: readonly string[] | undefined) => void = () => {}
+
+  listTable(family: string, name: string, options: ListTableOptions = {}): Promise<string | undefined> {
+    const { elementsOf } = options
+    this.onList(elementsOf)
     if (this.chains === undefined || family !== 'netdev' || name !== STEERING_TABLE)
       return Promise.resolve(undefined)
     const lines = [`table netdev ${STEERING_TABLE} {`]
     for (const [map, elements] of this.maps) {
+      if (elementsOf?.includes(map) === false) continue
       lines.push(`\t${map.startsWith('vips') ? 'set' : 'map'} ${map} {`, '\t\ttype mark : mark')
       // Two on a line, and a line break after a comma, as nft does.
       const texts = [...elements].map(([key, data]) => (data === '' ? key : `${key} : ${data}`))

@@ -18,6 +18,7 @@ import type { KubeConfig } from './config.ts'
 import { HttpClient, type HttpLimits, type HttpRequest } from './http.ts'
 import { Reflector } from './reflector.ts'
 import { Slots } from './slots.ts'
+import type { TransportFactory } from './transport.ts'
 
 export type KubeClientOptions = {
   readonly config: KubeConfig
@@ -27,6 +28,8 @@ export type KubeClientOptions = {
   /** Such as `lodestone-speaker/0.1.0`: audit logs and managedFields show it. */
   readonly userAgent: string
   readonly limits?: Partial<HttpLimits>
+  /** How requests travel: by Node's own HTTP unless told. */
+  readonly transport?: TransportFactory
   /** Objects per page of a list, 500 unless told: one page of JSON is held at a time. */
   readonly pageLimit?: number
   /** Requests at once, watches not counted, 32 unless told. */

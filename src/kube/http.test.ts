@@ -12,12 +12,30 @@ import { AUTHORITY_CERT, MISNAMED_SERVER, SERVER, STRANGER_CERT } from './fixtur
 import { type Fault, FixtureServer, systemClock, waitFor } from './fixture-server.ts'
 import { type HttpLimits, parseRetryAfter } from './http.ts'
 import { Slots } from './slots.ts'
+import type { TransportFactory } from './transport.ts'
+import { NodeTransport } from './transport-node.ts'
+import { UndiciTransport } from './transport-undici.ts'
 
 const { services } = RESOURCES
 const WEB = { namespace: 'default', name: 'web' }
 const NOBODY = fixedCredentials({ headers: {}, clientCertificate: undefined })
 
-function client(server: URL, config: Partial<KubeConfig> = {}, limits: Partial<HttpLimits> = {}): KubeClient {
+const TRANSPORTS: readonly (readonly [string, TransportFactory])[] = [
+  ['Node.js', target => new NodeTransport(target)],
+  ['undici', target => new UndiciTransport(target)],
+]
+
+/** The same by each of the ways in which requests travel. */
+function both(name: string, body: (via: TransportFactory) => Promise<void>): void {
+  for (const [program, via] of TRANSPORTS) test(`${name}, by ${program}`, () => body(via))
+}
+
+function client(
+  via: TransportFactory,
+  server: URL,
+  config: Partial<KubeConfig> = {},
+  limits: Partial<HttpLimits> = {},
+): KubeClient {
   return createKube({
     config: {
       server,
@@ -33,17 +51,19 @@ function client(server: URL, config: Partial<KubeConfig> = {}, limits: Partial<H
     random: new SeededRandom(1),
     log: new FakeLog(),
     userAgent: 'lodestone-test/1',
+    transport: via,
     limits,
   })
 }
 
 async function withServer(
+  via: TransportFactory,
   body: (server: FixtureServer, kube: KubeClient, url: URL) => Promise<void>,
   limits: Partial<HttpLimits> = {},
 ): Promise<void> {
   const server = new FixtureServer()
   const url = await server.listen()
-  const kube = client(url, {}, limits)
+  const kube = client(via, url, {}, limits)
   try {
     await body(server, kube, url)
   } finally {
@@ -63,8 +83,8 @@ const CODES: readonly (readonly [number, KubeErrorCode])[] = [
   [500, 'server-error'],
   [504, 'server-error'],
 ]
-test('statuses become codes, with what the server said', () =>
-  withServer(async (server, kube) => {
+both('statuses become codes, with what the server said', via =>
+  withServer(via, async (server, kube) => {
     for (const [status, code] of CODES) {
       server.misbehave = () => ({ type: 'status', status })
       await assert.rejects(kube.get(services, WEB), {
@@ -76,7 +96,8 @@ test('statuses become codes, with what the server said', () =>
     }
     server.misbehave = () => ({ type: 'status', status: 404 })
     assert.equal(await kube.get(services, WEB), undefined)
-  }))
+  }),
+)
 
 const REFUSED: readonly (readonly [string, Fault, KubeErrorCode, RegExp])[] = [
   [
@@ -108,17 +129,20 @@ const REFUSED: readonly (readonly [string, Fault, KubeErrorCode, RegExp])[] = [
   ['silence', { type: 'hang' }, 'unreachable', /no answer within 300 ms/],
 ]
 for (const [name, fault, code, message] of REFUSED)
-  test(`${name} is ${code}`, () =>
+  both(`${name} is ${code}`, via =>
     withServer(
+      via,
       async (server, kube) => {
         server.misbehave = () => fault
         await assert.rejects(kube.get(services, WEB), { name: 'KubeError', code, message })
       },
       { bodyMax: 10_000, answerTimeoutMs: fault.type === 'hang' ? 300 : 20_000 },
-    ))
+    ),
+  )
 
-test('an answer that stops midway is unreachable', () =>
+both('an answer that stops midway is unreachable', via =>
   withServer(
+    via,
     async (server, kube) => {
       server.kube.seed(services, { metadata: WEB })
       server.misbehave = () => ({ type: 'stall' })
@@ -130,26 +154,28 @@ test('an answer that stops midway is unreachable', () =>
       await assert.rejects(kube.get(services, WEB), { code: 'unreachable', message: /broke off/ })
     },
     { silenceTimeoutMs: 300 },
-  ))
+  ),
+)
 
-test('a port where nobody listens, and one that never says anything, are unreachable', async () => {
+both('a port where nobody listens, and one that never says anything, are unreachable', async via => {
   const silent = createServer(() => {})
   await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
   const { port } = silent.address() as { port: number }
-  const kube = client(new URL(`https://127.0.0.1:${port}`), {}, { connectTimeoutMs: 200 })
+  const kube = client(via, new URL(`https://127.0.0.1:${port}`), {}, { connectTimeoutMs: 200 })
   await assert.rejects(kube.list(services), { code: 'unreachable', message: /no connection within 200 ms/ })
   silent.close()
   kube.close()
-  const nobody = client(new URL('http://127.0.0.1:1'))
+  const nobody = client(via, new URL('http://127.0.0.1:1'))
   await assert.rejects(nobody.list(services), { code: 'unreachable', message: /ECONNREFUSED/ })
   nobody.close()
 })
 
-test('Retry-After reaches the caller, as seconds', () =>
-  withServer(async (server, kube) => {
+both('Retry-After reaches the caller, as seconds', via =>
+  withServer(via, async (server, kube) => {
     server.misbehave = () => ({ type: 'status', status: 429, headers: { 'retry-after': '7' } })
     await assert.rejects(kube.list(services), { code: 'throttled', retryAfterSeconds: 7 })
-  }))
+  }),
+)
 
 test('Retry-After, RFC 9110 section 10.2.3', () => {
   const now = Date.UTC(1999, 11, 31, 23, 59, 50)
@@ -159,16 +185,17 @@ test('Retry-After, RFC 9110 section 10.2.3', () => {
   for (const none of [undefined, 'soon', '', '-1x']) assert.equal(parseRetryAfter(none, now), undefined)
 })
 
-test('a kept connection that the server closed is replaced, unseen', () =>
-  withServer(async (server, kube) => {
+both('a kept connection that the server closed is replaced, unseen', via =>
+  withServer(via, async (server, kube) => {
     server.kube.seed(services, { metadata: WEB })
     for (let i = 0; i < 5; i++) {
       assert.ok(await kube.get(services, WEB))
       server.resetConnections()
     }
-  }))
+  }),
+)
 
-test('when every kept connection turns out to be closed, that is unreachable, and passes', async () => {
+both('when every kept connection turns out to be closed, that is unreachable, and passes', async via => {
   let breaking = false
   const waiting: (() => void)[] = []
   const server = createHttpServer((request, response) => {
@@ -184,7 +211,7 @@ test('when every kept connection turns out to be closed, that is unreachable, an
     if (waiting.push(answer) === 8) for (const each of waiting.splice(0)) each()
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const kube = client(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  const kube = client(via, new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
   try {
     await Promise.all(Array.from({ length: 8 }, () => kube.get(services, WEB)))
     breaking = true
@@ -223,8 +250,8 @@ test('no more than the bound at once, in the order of asking; beyond the queue i
   assert.deepEqual(order, ['a', 'b', 'c', 'd', 'e'])
 })
 
-test('a 401 fetches new credentials, once', () =>
-  withServer(async (server, _, url) => {
+both('a 401 fetches new credentials, once', via =>
+  withServer(via, async (server, _, url) => {
     let token = 1
     const rejected: Credential[] = []
     const credentials: Credentials = {
@@ -236,7 +263,7 @@ test('a 401 fetches new credentials, once', () =>
         return true
       },
     }
-    const kube = client(url, { credentials })
+    const kube = client(via, url, { credentials })
     server.kube.seed(services, { metadata: WEB })
     server.misbehave = call =>
       call.headers.authorization === 'Bearer 1' ? { type: 'status', status: 401 } : undefined
@@ -246,10 +273,11 @@ test('a 401 fetches new credentials, once', () =>
     await assert.rejects(kube.get(services, WEB), { code: 'unauthorized' })
     assert.equal(rejected.length, 2)
     kube.close()
-  }))
+  }),
+)
 
-test('requests say who sends them and what they want', () =>
-  withServer(async (server, kube, url) => {
+both('requests say who sends them and what they want', via =>
+  withServer(via, async (server, kube, url) => {
     await kube.list(services, { namespace: 'a/b', labelSelector: 'x/y=z,w' })
     const [call] = server.calls
     assert.equal(call?.headers['user-agent'], 'lodestone-test/1')
@@ -258,13 +286,14 @@ test('requests say who sends them and what they want', () =>
     assert.equal(call?.query.get('labelSelector'), 'x/y=z,w')
 
     // A server below a path, as management planes have it.
-    const below = client(new URL('/k8s/clusters/c-1/', url))
+    const below = client(via, new URL('/k8s/clusters/c-1/', url))
     await assert.rejects(below.list(services))
     assert.equal(server.paths.at(-1), '/k8s/clusters/c-1/api/v1/services?limit=500')
     below.close()
-  }))
+  }),
+)
 
-test('TLS: the right authority is trusted; a wrong one and a wrong name are not', async () => {
+both('TLS: the right authority is trusted; a wrong one and a wrong name are not', async via => {
   const server = new FixtureServer({ tls: SERVER })
   const other = new FixtureServer({ kube: server.kube, tls: MISNAMED_SERVER })
   const [url, otherUrl] = [await server.listen(), await other.listen()]
@@ -279,14 +308,14 @@ test('TLS: the right authority is trusted; a wrong one and a wrong name are not'
   ]
   try {
     for (const [name, to, config, refusal] of attempts) {
-      const kube = client(to, config)
+      const kube = client(via, to, config)
       const request = kube.get(services, WEB)
       if (refusal === undefined) assert.equal((await request)?.metadata.name, 'web', name)
       else await assert.rejects(request, { code: 'unreachable', message: refusal }, name)
       kube.close()
     }
     // A watch over TLS, too.
-    const kube = client(url, { ca: AUTHORITY_CERT })
+    const kube = client(via, url, { ca: AUTHORITY_CERT })
     const stop = new AbortController()
     const informer = kube.informer(services, { convert: object => object.metadata.name })
     await informer.start(stop.signal)

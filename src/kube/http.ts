@@ -1,14 +1,4 @@
-import {
-  type ClientRequest,
-  Agent as HttpAgent,
-  request as httpRequest,
-  type IncomingMessage,
-} from 'node:http'
-import {
-  Agent as HttpsAgent,
-  type AgentOptions as HttpsAgentOptions,
-  request as httpsRequest,
-} from 'node:https'
+import type { IncomingHttpHeaders } from 'node:http'
 import { createSecureContext } from 'node:tls'
 import type { Clock, Ms } from '../ports/clock.ts'
 import { KubeError } from '../ports/kube.ts'
@@ -16,6 +6,8 @@ import { badAnswer, errorFromStatus } from './answers.ts'
 import type { KubeConfig } from './config.ts'
 import { type Credential, messageOf } from './credentials.ts'
 import { LineSplitter, LineTooLongError } from './lines.ts'
+import type { ExchangeEvents, Target, Transport, TransportFactory } from './transport.ts'
+import { NodeTransport } from './transport-node.ts'
 
 export type HttpLimits = {
   /** For the TCP and TLS handshakes. */
@@ -56,9 +48,15 @@ export type HttpRequest = {
 }
 
 const ERROR_BODY_MAX = 1 << 20
-const KEEPALIVE_MS = 15_000
 
-type Answer = { readonly response: IncomingMessage; readonly used: Credential }
+/** An answer that was read to its end, or given up; without its text where its chunks went elsewhere. */
+type Answer = {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly text: string
+  /** For a watch: whether the server ended it. */
+  readonly ended: 'end' | 'silent'
+}
 
 /** Requests to one API server: credentials, time limits, size limits, errors as KubeError. */
 export class HttpClient {
@@ -66,15 +64,12 @@ export class HttpClient {
   readonly #clock: Clock
   readonly #userAgent: string
   readonly #limits: HttpLimits
-  /** What every request to the server has in common. */
-  readonly #target: {
-    readonly protocol: string
-    readonly host: string
-    readonly port: number
-    readonly path: string
-  }
-  readonly #request: typeof httpRequest
-  #agent: { agent: HttpAgent | HttpsAgent; certificate: Credential['clientCertificate'] } | undefined
+  readonly #makeTransport: TransportFactory
+  /** Before the path of each request. */
+  readonly #root: string
+  #transport:
+    | { readonly transport: Transport; readonly certificate: Credential['clientCertificate'] }
+    | undefined
   #closed = false
 
   constructor(options: {
@@ -82,26 +77,20 @@ export class HttpClient {
     clock: Clock
     userAgent: string
     limits?: Partial<HttpLimits>
+    /** Node's own unless told. */
+    transport?: TransportFactory
   }) {
     this.#config = options.config
     this.#clock = options.clock
     this.#userAgent = options.userAgent
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
-    const { protocol, hostname, port, pathname } = options.config.server
-    const secure = protocol === 'https:'
-    this.#request = secure ? httpsRequest : httpRequest
-    this.#target = {
-      protocol,
-      host: hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: port === '' ? (secure ? 443 : 80) : Number(port),
-      path: pathname.replace(/\/$/, ''),
-    }
+    this.#makeTransport = options.transport ?? (target => new NodeTransport(target))
+    this.#root = options.config.server.pathname.replace(/\/$/, '')
   }
 
   /** The answer's JSON. @throws KubeError; the signal's reason when aborted */
   async json(request: HttpRequest): Promise<unknown> {
-    const { response } = await this.#open(request)
-    const text = await this.#body(request, response, this.#limits.bodyMax)
+    const { text } = await this.#ask(request)
     try {
       return JSON.parse(text)
     } catch (cause) {
@@ -114,71 +103,63 @@ export class HttpClient {
    * @throws KubeError; the signal's reason when aborted; whatever `onLine` throws
    */
   async lines(request: HttpRequest, onLine: (line: string) => void): Promise<void> {
-    const { response } = await this.#open(request)
     const splitter = new LineSplitter(this.#limits.lineMax)
-    const ended = await this.#read(request, response, this.#limits.watchSilenceMs, chunk => {
+    const { ended } = await this.#ask(request, chunk => {
       for (const line of splitter.push(chunk)) onLine(line)
     })
     if (ended === 'end' && splitter.pending > 0)
       throw new KubeError('unreachable', `${request.what}: the answer ended in the middle of a line`)
   }
 
-  /** Ends idle connections; requests under way go on until their own end. */
+  /** Ends idle connections, and those of requests under way at their end at the latest. */
   close(): void {
     this.#closed = true
-    this.#agent?.agent.destroy()
-    this.#agent = undefined
+    this.#transport?.transport.close()
+    this.#transport = undefined
   }
 
-  /** A 2xx answer, its body not read yet. A 401 makes credentials be fetched anew, once. */
-  async #open(request: HttpRequest): Promise<Answer> {
-    const first = await this.#send(request)
-    if (first.response.statusCode === 401 && this.#config.credentials.rejected(first.used)) {
-      first.response.resume()
-      const second = await this.#send(request)
-      return this.#checked(request, second)
-    }
-    return this.#checked(request, first)
+  /** A 2xx answer. A 401 makes credentials be fetched anew, once. */
+  async #ask(request: HttpRequest, onChunk?: (chunk: Buffer) => void): Promise<Answer> {
+    const first = await this.#credential(request)
+    const answer = await this.#send(request, first, onChunk)
+    if (answer.status !== 401 || !this.#config.credentials.rejected(first))
+      return this.#checked(request, answer)
+    return this.#checked(request, await this.#send(request, await this.#credential(request), onChunk))
   }
 
-  async #checked(request: HttpRequest, answer: Answer): Promise<Answer> {
-    const { response } = answer
-    const status = response.statusCode ?? 0
-    if (status >= 200 && status < 300) return answer
-    if (status >= 300 && status < 400) {
-      response.destroy()
-      throw badAnswer(
-        request.what,
-        `a redirect (${status}) to ${response.headers.location ?? 'nowhere'}; redirects are not followed, correct the server address in ${this.#config.source}`,
-      )
-    }
-    const text = await this.#body(request, response, ERROR_BODY_MAX)
+  #checked(request: HttpRequest, answer: Answer): Answer {
+    const { status, headers, text } = answer
+    if (isGood(status)) return answer
     let body: unknown = text
     try {
       body = JSON.parse(text)
     } catch {
       // A proxy's own page: errorFromStatus quotes its start.
     }
-    throw errorFromStatus(
-      body,
-      status,
-      parseRetryAfter(response.headers['retry-after'], this.#clock.wallNow()),
-      request.what,
-    )
+    const retryAfter = parseRetryAfter(headers['retry-after'], this.#clock.wallNow())
+    throw errorFromStatus(body, status, retryAfter, request.what)
   }
 
-  async #send(request: HttpRequest): Promise<Answer> {
-    request.signal?.throwIfAborted()
-    let used: Credential
+  async #credential({ signal, what }: HttpRequest): Promise<Credential> {
+    signal?.throwIfAborted()
     try {
-      used = await this.#config.credentials.current()
+      return await this.#config.credentials.current()
     } catch (cause) {
-      throw new KubeError('unauthorized', `${request.what}: ${messageOf(cause)}`, { cause })
+      throw new KubeError('unauthorized', `${what}: ${messageOf(cause)}`, { cause })
     }
-    request.signal?.throwIfAborted()
+  }
+
+  async #send(
+    request: HttpRequest,
+    credential: Credential,
+    onChunk: ((chunk: Buffer) => void) | undefined,
+  ): Promise<Answer> {
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body)
+    const { signal } = request
     for (let attempt = 1; ; attempt++) {
+      signal?.throwIfAborted()
       try {
-        return { response: await this.#exchange(request, used), used }
+        return await this.#exchange(request, body, credential, onChunk)
       } catch (error) {
         if (!(error instanceof StaleConnection)) throw error
         // The server closed an idle connection just as we wrote to it: it saw nothing. Several may be idle; and no second POST.
@@ -187,198 +168,181 @@ export class HttpClient {
     }
   }
 
-  #exchange(request: HttpRequest, credential: Credential): Promise<IncomingMessage> {
-    // As a string it leaves with the head, in one write and one TLS record; as a buffer behind it.
-    const body = request.body === undefined ? undefined : JSON.stringify(request.body)
-    const { path, ...target } = this.#target
-    const outgoing = this.#request({
-      ...target,
-      agent: this.#agentFor(credential),
-      method: request.method,
-      path: path + request.path,
-      headers: {
-        ...(credential.headers as Record<string, string | string[]>),
-        accept: 'application/json',
-        'user-agent': this.#userAgent,
-        ...(body === undefined
-          ? {}
-          : {
-              'content-type': request.contentType ?? 'application/json',
-              'content-length': Buffer.byteLength(body),
-            }),
-      },
-    })
-    return new Promise<IncomingMessage>((resolve, reject) => {
-      const stop = this.#guard(request, outgoing)
-      outgoing.on('response', response => {
-        stop()
-        // Breaks of an answer that nobody reads on (a 401 that is asked again) must not end the process.
-        response.on('error', () => {})
-        resolve(response)
-      })
-      outgoing.on('error', error => {
-        stop()
-        reject(this.#connectionError(request, outgoing, error))
-      })
-      outgoing.end(body)
-    })
-  }
-
-  /** Ends the request when it is aborted or the handshake or the answer takes too long. Returns the end of that watch. */
-  #guard(request: HttpRequest, outgoing: ClientRequest): () => void {
-    const { connectTimeoutMs, answerTimeoutMs } = this.#limits
-    const { signal } = request
-    let due = this.#clock.now() + connectTimeoutMs
-    let why = `no connection within ${connectTimeoutMs} ms`
-    let cancel: () => void
-    // One timer that looks at the time: on a kept connection it would be replaced at once, for each request.
-    const watch = (delayMs: Ms): void => {
-      cancel = this.#clock.after(delayMs, () => {
-        const left = due - this.#clock.now()
-        if (left > 0) watch(left)
-        else outgoing.destroy(new Error(why))
-      })
-    }
-    watch(connectTimeoutMs)
-    const connected = (): void => {
-      due = this.#clock.now() + answerTimeoutMs
-      why = `no answer within ${answerTimeoutMs} ms`
-      if (answerTimeoutMs >= connectTimeoutMs) return
-      cancel()
-      watch(answerTimeoutMs)
-    }
-    outgoing.on('socket', socket => {
-      if (!socket.connecting) connected()
-      else {
-        socket.setKeepAlive(true, KEEPALIVE_MS)
-        socket.once(this.#target.protocol === 'https:' ? 'secureConnect' : 'connect', connected)
-      }
-    })
-    const aborted = (): void => void outgoing.destroy(signal?.reason as Error)
-    signal?.addEventListener('abort', aborted)
-    return () => {
-      cancel()
-      signal?.removeEventListener('abort', aborted)
-    }
-  }
-
-  async #body(request: HttpRequest, response: IncomingMessage, max: number): Promise<string> {
+  /** One request and its answer, within the bounds of time and size. */
+  #exchange(
+    request: HttpRequest,
+    body: string | undefined,
+    credential: Credential,
+    onChunk: ((chunk: Buffer) => void) | undefined,
+  ): Promise<Answer> {
+    const transport = this.#transportFor(credential)
+    const { connectTimeoutMs, answerTimeoutMs, silenceTimeoutMs, watchSilenceMs, bodyMax } = this.#limits
+    const { signal, what } = request
+    const silenceMs = onChunk === undefined ? silenceTimeoutMs : watchSilenceMs
     const chunks: Buffer[] = []
     let size = 0
-    const ended = await this.#read(request, response, this.#limits.silenceTimeoutMs, chunk => {
-      size += chunk.length
-      if (size > max) throw badAnswer(request.what, `more than ${max} bytes`)
-      chunks.push(chunk)
-    })
-    if (ended === 'silent')
-      throw new KubeError('unreachable', `${request.what}: the answer stopped after ${size} bytes`)
-    return (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString('utf8')
-  }
+    let status = 0
+    let headers: IncomingHttpHeaders = {}
 
-  #read(
-    request: HttpRequest,
-    response: IncomingMessage,
-    silenceMs: Ms,
-    onChunk: (chunk: Buffer) => void,
-  ): Promise<'end' | 'silent'> {
-    const { signal } = request
-    return new Promise((resolve, reject) => {
-      let heardAt = this.#clock.now()
-      let cancel: () => void = () => {}
-      let finished = false
-      const finish = (outcome: () => void): void => {
-        if (finished) return
-        finished = true
-        cancel()
+    return new Promise<Answer>((resolve, reject) => {
+      let phase: 'connecting' | 'waiting' | 'reading' | 'over' = 'connecting'
+      let due = this.#clock.now() + connectTimeoutMs
+      let timerAt = due
+      const late = (): void => {
+        const left = due - this.#clock.now()
+        // One timer that looks at the time, instead of one re-armed with every step and every chunk.
+        if (left > 0) arm(left)
+        else if (phase === 'connecting') unreachable(new Error(`no connection within ${connectTimeoutMs} ms`))
+        else if (phase === 'waiting') unreachable(new Error(`no answer within ${answerTimeoutMs} ms`))
+        else if (onChunk !== undefined && isGood(status)) finish('silent')
+        else fail(new KubeError('unreachable', `${what}: the answer stopped after ${size} bytes`))
+      }
+      let cancelTimer = this.#clock.after(connectTimeoutMs, late)
+      const arm = (delayMs: Ms): void => {
+        cancelTimer()
+        timerAt = this.#clock.now() + delayMs
+        cancelTimer = this.#clock.after(delayMs, late)
+      }
+      const expectWithin = (delayMs: Ms): void => {
+        due = this.#clock.now() + delayMs
+        if (due < timerAt) arm(delayMs)
+      }
+      const over = (): void => {
+        phase = 'over'
+        cancelTimer()
         signal?.removeEventListener('abort', aborted)
-        if (!response.complete) response.destroy()
-        outcome()
       }
-      const aborted = (): void => finish(() => reject(signal?.reason as Error))
-      // One timer that looks at the time, instead of one re-armed with every chunk.
-      const listen = (): void => {
-        const left = heardAt + silenceMs - this.#clock.now()
-        if (left <= 0) finish(() => resolve('silent'))
-        else cancel = this.#clock.after(left, listen)
+      const finish = (ended: Answer['ended']): void => {
+        over()
+        if (ended === 'silent') breakOff()
+        const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+        resolve({ status, headers, text: whole.toString('utf8'), ended })
       }
-      if (signal?.aborted === true) return aborted()
-      if (response.destroyed && !response.readableEnded)
-        return reject(new KubeError('unreachable', `${request.what}: the answer broke off`))
+      const fail = (error: Error): void => {
+        over()
+        breakOff()
+        reject(error)
+      }
+      const unreachable = (error: Error): void => fail(this.#connectionError(request, error))
+      const aborted = (): void => fail(signal?.reason as Error)
+      const take = (chunk: Buffer): void => {
+        size += chunk.length
+        if (onChunk !== undefined && isGood(status)) return onChunk(chunk)
+        const max = isGood(status) ? bodyMax : ERROR_BODY_MAX
+        if (size > max) throw badAnswer(what, `more than ${max} bytes`)
+        chunks.push(chunk)
+      }
       signal?.addEventListener('abort', aborted)
-      listen()
-      response.on('data', (chunk: Buffer) => {
-        if (finished) return
-        heardAt = this.#clock.now()
-        try {
-          onChunk(chunk)
-        } catch (error) {
-          finish(() =>
-            reject(
-              error instanceof LineTooLongError
-                ? badAnswer(request.what, error.message, error)
-                : (error as Error),
-            ),
-          )
-        }
-      })
-      response.on('end', () => finish(() => resolve('end')))
-      response.on('error', (cause: Error) =>
-        finish(() =>
-          reject(
-            new KubeError('unreachable', `${request.what}: the answer broke off: ${cause.message}`, {
-              cause,
-            }),
-          ),
-        ),
-      )
-      response.on('close', () =>
-        finish(() => reject(new KubeError('unreachable', `${request.what}: the answer broke off`))),
-      )
+
+      const outgoing = {
+        method: request.method,
+        path: this.#root + request.path,
+        headers: {
+          ...credential.headers,
+          accept: 'application/json',
+          'user-agent': this.#userAgent,
+          ...(body === undefined ? {} : { 'content-type': request.contentType ?? 'application/json' }),
+        },
+        body,
+      }
+      // Set when the call returns; whatever a transport tells before that has nothing to break off any more.
+      let breakOff: () => void = () => {}
+      const events: ExchangeEvents = {
+        connected: () => {
+          if (phase !== 'connecting') return
+          phase = 'waiting'
+          expectWithin(answerTimeoutMs)
+        },
+        head: (answered, with_) => {
+          if (phase === 'over') return
+          phase = 'reading'
+          status = answered
+          headers = with_
+          expectWithin(silenceMs)
+          if (status < 300 || status >= 400) return
+          const { source } = this.#config
+          const problem = `a redirect (${status}) to ${headers.location ?? 'nowhere'}; redirects are not followed, correct the server address in ${source}`
+          fail(badAnswer(what, problem))
+        },
+        data: chunk => {
+          if (phase === 'over') return
+          due = this.#clock.now() + silenceMs
+          try {
+            take(chunk)
+          } catch (error) {
+            fail(error instanceof LineTooLongError ? badAnswer(what, error.message, error) : (error as Error))
+          }
+        },
+        ended: () => {
+          if (phase !== 'over') finish('end')
+        },
+        failed: (error, stale) => {
+          if (phase === 'over') return
+          if (phase === 'reading') {
+            const problem = `${what}: the answer broke off: ${error.message}`
+            fail(new KubeError('unreachable', problem, { cause: error }))
+          } else if (stale) fail(new StaleConnection(this.#connectionError(request, error)))
+          else unreachable(error)
+        },
+      }
+      try {
+        breakOff = transport.exchange(outgoing, events)
+      } catch (error) {
+        // A token that no header can carry, for example.
+        unreachable(error as Error)
+      }
     })
   }
 
-  #agentFor(credential: Credential): HttpAgent | HttpsAgent {
+  #transportFor({ clientCertificate: certificate }: Credential): Transport {
     if (this.#closed) throw new KubeError('unreachable', 'the client is closed')
-    const { clientCertificate: certificate } = credential
-    const known = this.#agent
+    const known = this.#transport
     if (
       known !== undefined &&
       known.certificate?.cert === certificate?.cert &&
       known.certificate?.key === certificate?.key
     )
-      return known.agent
+      return known.transport
     // Connections under the old certificate may finish what they do; new requests prove the new one.
-    const config = this.#config
-    const common = { keepAlive: true, keepAliveMsecs: KEEPALIVE_MS, maxFreeSockets: 8 }
-    const tls = (): HttpsAgentOptions => ({
-      ...common,
-      rejectUnauthorized: !config.insecureSkipTlsVerify,
-      // Made once: given as `ca`, `cert` and `key` they are read again for each connection, and compared for each request.
-      secureContext: createSecureContext({
-        minVersion: 'TLSv1.2',
-        ...(config.ca === undefined ? {} : { ca: config.ca }),
-        ...certificate,
-      }),
-      ...(config.tlsServerName === undefined ? {} : { servername: config.tlsServerName }),
-    })
-    const agent = config.server.protocol === 'https:' ? new HttpsAgent(tls()) : new HttpAgent(common)
-    this.#agent = { agent, certificate }
-    return agent
+    const transport = this.#makeTransport(this.#target(certificate))
+    this.#transport = { transport, certificate }
+    return transport
   }
 
-  #connectionError(request: HttpRequest, outgoing: ClientRequest, error: NodeJS.ErrnoException): Error {
-    if (request.signal?.aborted === true) return request.signal.reason as Error
+  #target(certificate: Credential['clientCertificate']): Target {
+    const { server, ca, insecureSkipTlsVerify, tlsServerName: servername } = this.#config
+    const secure = server.protocol === 'https:'
+    const tls = () => ({
+      // Made once: given as `ca`, `cert` and `key` they are read again for each connection.
+      secureContext: createSecureContext({
+        minVersion: 'TLSv1.2',
+        ...(ca === undefined ? {} : { ca }),
+        ...certificate,
+      }),
+      rejectUnauthorized: !insecureSkipTlsVerify,
+      servername,
+    })
+    return {
+      origin: server.origin,
+      host: server.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: server.port === '' ? (secure ? 443 : 80) : Number(server.port),
+      tls: secure ? tls() : undefined,
+    }
+  }
+
+  #connectionError(request: HttpRequest, error: NodeJS.ErrnoException): KubeError {
     const { origin } = this.#config.server
     const advice = TLS_ADVICE[error.code ?? '']
-    const kubeError = new KubeError(
+    return new KubeError(
       'unreachable',
       `${request.what}: cannot reach ${origin} (${this.#config.source}): ${error.message}${advice === undefined ? '' : `; ${advice}`}`,
       { cause: error },
     )
-    return outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
-      ? new StaleConnection(kubeError)
-      : kubeError
   }
+}
+
+function isGood(status: number): boolean {
+  return status >= 200 && status < 300
 }
 
 /** How many kept connections may turn out to be closed before a request counts as failed. */

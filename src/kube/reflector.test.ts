@@ -8,8 +8,12 @@ import { createKube, type KubeClient } from './client.ts'
 import { fixedCredentials } from './credentials.ts'
 import { type Call, type Fault, FixtureServer, systemClock, waitFor } from './fixture-server.ts'
 import type { HttpLimits } from './http.ts'
+import type { TransportFactory } from './transport.ts'
+import { UndiciTransport } from './transport-undici.ts'
 
 const { services } = RESOURCES
+
+const BY_UNDICI: TransportFactory = target => new UndiciTransport(target)
 
 /** Time a hundred times as fast, so that back-off is over in milliseconds. */
 const hastyClock: Clock = {
@@ -42,6 +46,7 @@ async function withInformer(
     readonly count?: number
     readonly pageLimit?: number
     readonly limits?: Partial<HttpLimits>
+    readonly transport?: TransportFactory
   } = {},
 ): Promise<void> {
   const server = new FixtureServer()
@@ -63,6 +68,7 @@ async function withInformer(
     userAgent: 'test',
     pageLimit: options.pageLimit ?? 500,
     limits: { ...PATIENT, ...options.limits },
+    ...(options.transport === undefined ? {} : { transport: options.transport }),
   })
   const informer = kube.informer(services, { convert: object => object.metadata.labels?.['step'] ?? '' })
   const inStep = (): boolean => {
@@ -310,8 +316,13 @@ test('start rejects when it is aborted before the first list', () =>
     await assert.rejects(started, /enough/)
   }))
 
-for (const seed of [1, 2, 3, 4])
-  test(`random changes and random faults, seed ${seed}: in the end both sides are the same`, () =>
+for (const [seed, by] of [
+  [1, 'Node.js'],
+  [2, 'undici'],
+  [3, 'Node.js'],
+  [4, 'undici'],
+] as const)
+  test(`random changes and random faults, seed ${seed}, by ${by}: in the end both sides are the same`, () =>
     withInformer(
       async ({ server, informer, inStep }, signal) => {
         const random = new SeededRandom(seed)
@@ -345,5 +356,5 @@ for (const seed of [1, 2, 3, 4])
         await waitFor('it is in step', inStep)
         assert.deepEqual(told, new Map(informer.items))
       },
-      { count: 8, pageLimit: 3 },
+      { count: 8, pageLimit: 3, ...(by === 'undici' ? { transport: BY_UNDICI } : {}) },
     ))

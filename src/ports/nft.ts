@@ -6,7 +6,19 @@ export interface Nft {
    */
   apply(transaction: string): Promise<void>
   /** The text of one table as `nft list table` prints it, or undefined where there is none. */
-  listTable(family: 'ip' | 'ip6' | 'inet' | 'netdev' | 'bridge', name: string): Promise<string | undefined>
+  listTable(
+    family: 'ip' | 'ip6' | 'inet' | 'netdev' | 'bridge',
+    name: string,
+    options?: ListTableOptions,
+  ): Promise<string | undefined>
+}
+
+export type ListTableOptions = {
+  /**
+   * The only maps whose elements are asked for, where listing all takes long: the table then comes without any, and after it these maps once
+   * more, with theirs.
+   */
+  readonly elementsOf?: readonly string[]
 }
 
 export class NftError extends Error {

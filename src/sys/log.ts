@@ -28,22 +28,23 @@ export function createLog(options: LogOptions): Log {
     },
     destination({ dest: options.to ?? 1, sync: true }),
   )
-  const always = options.always ?? {}
+  const always = addPlain({}, options.always ?? {})
   const at =
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}): void => {
-      if (logger.isLevelEnabled(level)) logger[level]({ event, ...plain({ ...always, ...fields }) })
+      if (logger.isLevelEnabled(level)) logger[level](addPlain({ event, ...always }, fields))
     }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-function plain(fields: LogFields): Record<string, unknown> {
-  const out: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(fields)) {
-    out[RESERVED.has(name) ? `field.${name}` : name] =
+/** Adds them to the line as they are written. A burst of writes is a burst of lines: nothing is copied twice. */
+function addPlain(line: Record<string, unknown>, fields: LogFields): Record<string, unknown> {
+  for (const name of Object.keys(fields)) {
+    const value = fields[name]
+    line[RESERVED.has(name) ? `field.${name}` : name] =
       value instanceof Error ? plainError(value, CAUSES_MAX) : value
   }
-  return out
+  return line
 }
 
 function plainError(error: Error, causesMax: number): Record<string, unknown> {

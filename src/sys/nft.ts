@@ -22,12 +22,20 @@ export function createNft(options: NftOptions = {}): Nft {
       const result = await run([...command, '-f', '-'], transaction)
       if (result.status !== 0) throw refusal(result)
     },
-    async listTable(family, name) {
-      const result = await run([...command, 'list', 'table', family, name], '')
-      if (result.status === 0) return result.stdout
-      if (/No such file or directory/.test(result.stderr) && /list table/.test(result.stderr))
-        return undefined
-      throw refusal(result)
+    async listTable(family, name, { elementsOf } = {}) {
+      const list = async (args: readonly string[]): Promise<string | undefined> => {
+        const result = await run([...command, ...args], '')
+        if (result.status === 0) return result.stdout
+        if (/No such file or directory/.test(result.stderr) && /^list (table|map)/m.test(result.stderr))
+          return undefined
+        throw refusal(result)
+      }
+      if (elementsOf === undefined) return list(['list', 'table', family, name])
+      const outline = await list(['-t', 'list', 'table', family, name])
+      if (outline === undefined) return undefined
+      // A process each: nft 1.0.6 finds only the last of several maps that it is asked for in one go.
+      const maps = await Promise.all(elementsOf.map(map => list(['list', 'map', family, name, map])))
+      return [outline, ...maps].join('')
     },
   }
 }

@@ -17,7 +17,7 @@ import type {
   SteeringNode,
 } from '../../src/dataplane/steering.ts'
 import { FakeLog } from '../../src/ports/log.ts'
-import type { Nft } from '../../src/ports/nft.ts'
+import type { ListTableOptions, Nft } from '../../src/ports/nft.ts'
 import { ConntrackTool } from '../../src/sys/conntrack.ts'
 import { createNft } from '../../src/sys/nft.ts'
 import { clock, inside, ip, prefix, run } from './service-proxy-lab.ts'
@@ -374,8 +374,8 @@ export class NodeNft implements Nft {
     await this.#nft.apply(transaction)
   }
 
-  listTable(family: 'netdev', name: string): Promise<string | undefined> {
-    return this.#nft.listTable(family, name)
+  listTable(family: 'netdev', name: string, options?: ListTableOptions): Promise<string | undefined> {
+    return this.#nft.listTable(family, name, options)
   }
 }
 
@@ -441,6 +441,7 @@ export function steeredService(
     ],
     affinity,
     weights: new Map(Object.entries(weights)),
+    slots: 1009,
   }
 }
 

@@ -692,7 +692,10 @@ async function readBody(
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size)),
     )
     request.on('error', reject)
-    request.on('close', () => reject(badRequest('the request broke off')))
+    request.on('close', () => {
+      // It closes in the end in any case, and an error costs its stack trace.
+      if (!request.complete) reject(badRequest('the request broke off'))
+    })
   })
   if (bytes.length === 0) {
     if (optional) return {}

@@ -40,7 +40,7 @@ export function segmentsOf(path: string): string[] | undefined {
   for (const part of parts) {
     let decoded: string
     try {
-      decoded = decodeURIComponent(part)
+      decoded = part.includes('%') ? decodeURIComponent(part) : part
     } catch {
       return undefined
     }
