@@ -260,7 +260,9 @@ function judge(m: Membership, peer: Peer, now: Ms, effects: Effect[]): Ms {
       } else {
         holdsUntil = hasLeft(voter) ? FOREVER : voter.freshUntil
         if (now >= holdsUntil) continue
-        if (voter === peer) vote = peer.standing && peer.round > peer.votedRound ? 'up' : 'probation'
+        // What it said before it left says nothing for it: it would be up again with its own vote, for as long as it is a voter.
+        if (voter === peer && hasLeft(peer)) vote = 'left'
+        else if (voter === peer) vote = peer.standing && peer.round > peer.votedRound ? 'up' : 'probation'
         else
           vote = voter.voting
             ? (voter.votesRead.get(peer.hashKey) ?? (now < peer.unknownUntil ? 'unknown' : 'up'))
