@@ -440,7 +440,7 @@ test('who shares the addresses of a Service keeps its status object while it is 
   const nodes = () =>
     rig.kube
       .objects(RESOURCES.serviceL2Statuses)
-      .map(object => (object['status'] as { node?: string } | undefined)?.node)
+      .map(object => String((object['status'] as { node?: string } | undefined)?.node))
       .sort()
       .join()
   await waitFor('the stale one to go', () => nodes() === 'node1,node2,node3')

@@ -58,7 +58,7 @@ class Net {
   #step(name: string, event: Timed): void {
     const machine = this.#machines.get(name)
     if (machine === undefined) return
-    for (const effect of step(machine, { ...event, now: this.#now } as Event)) {
+    for (const effect of step(machine, { ...event, now: this.#now })) {
       if (effect.type === 'node') this.changes.push(`${name}: ${effect.node} ${effect.from} ${effect.to}`)
       if (effect.type !== 'send') continue
       const to = NAMES.find(each => ipOf(each) === effect.to)
