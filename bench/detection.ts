@@ -65,7 +65,7 @@ function subject(scope: Scope, name: string, rig: Rig | undefined): Subject {
         const silences = silencesOf(runs, { fromMs, toMs, overMs: 0, deaf: stalls })
         return {
           [takeovers]: takeoversOf(runs),
-          [silence]: Math.max(0, ...silences.map(each => each.toMs - each.fromMs)),
+          [silence]: Math.max(0, ...silences.map(({ heardNothingMs }) => heardNothingMs)),
         }
       } finally {
         calm()

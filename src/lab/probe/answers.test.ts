@@ -49,12 +49,16 @@ test('silence counts within the limits, at both ends too, and not while nobody l
   const runs = heard(`${'.'.repeat(10)}AAA${'.'.repeat(30)}BBB`)
   const over = (overMs: number) => silencesOf(runs, { fromMs: 0, toMs: 100, overMs })
   assert.deepEqual(over(5), [
-    { fromMs: 0, toMs: 10 },
-    { fromMs: 12, toMs: 43 },
-    { fromMs: 45, toMs: 100 },
+    { fromMs: 0, toMs: 10, heardNothingMs: 10 },
+    { fromMs: 12, toMs: 43, heardNothingMs: 31 },
+    { fromMs: 45, toMs: 100, heardNothingMs: 55 },
   ])
-  assert.deepEqual(over(40), [{ fromMs: 45, toMs: 100 }])
+  assert.deepEqual(over(40), over(5).slice(2))
   const deaf = [{ fromMs: 20, toMs: 40 }]
-  assert.deepEqual(silencesOf(runs, { fromMs: 12, toMs: 45, overMs: 15, deaf }), [])
-  assert.deepEqual(silencesOf([], { fromMs: 0, toMs: 9, overMs: 5 }), [{ fromMs: 0, toMs: 9 }])
+  const beside = (overMs: number) => silencesOf(runs, { fromMs: 12, toMs: 45, overMs, deaf })
+  assert.deepEqual(beside(10), [{ fromMs: 12, toMs: 43, heardNothingMs: 11 }])
+  assert.deepEqual(beside(15), [])
+  assert.deepEqual(silencesOf([], { fromMs: 0, toMs: 9, overMs: 5 }), [
+    { fromMs: 0, toMs: 9, heardNothingMs: 9 },
+  ])
 })

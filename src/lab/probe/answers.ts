@@ -73,19 +73,23 @@ export function longestOverlapMs(runs: readonly Run[]): Ms {
 
 export type Span = { readonly fromMs: Ms; readonly toMs: Ms }
 
-/** Times longer than `overMs` between these two in which nobody was heard, but for those in which nobody listened. */
+/** A time in which nobody was heard, and how much of it somebody listened. */
+export type Silence = Span & { readonly heardNothingMs: Ms }
+
+/** Times between these two in which somebody listened for more than `overMs` and heard nothing. */
 export function silencesOf(
   runs: readonly Run[],
   { fromMs, toMs, overMs, deaf = [] }: Span & { readonly overMs: Ms; readonly deaf?: readonly Span[] },
-): Span[] {
-  const silences: Span[] = []
+): Silence[] {
+  const silences: Silence[] = []
   let since = fromMs
   const until = (at: Ms): void => {
     const missed = deaf.reduce(
       (sum, span) => sum + Math.max(0, Math.min(at, span.toMs) - Math.max(since, span.fromMs)),
       0,
     )
-    if (at - since - missed > overMs) silences.push({ fromMs: since, toMs: at })
+    const heardNothingMs = at - since - missed
+    if (heardNothingMs > overMs) silences.push({ fromMs: since, toMs: at, heardNothingMs })
   }
   for (const run of runs) {
     if (run.toMs < since) continue
