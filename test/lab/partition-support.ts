@@ -12,6 +12,9 @@ const OVERLAP_MAX_MS = 50
 export const SETTLES_WITHIN_MS = 3000
 const SETTLED_FOR_MS = 300
 
+/** For so long after a change of the voters, as at the start, the majority of those before has to agree as well. */
+const JOINT_MS = 10_000
+
 /** Two nodes whose frames the switch does not pass on to each other. */
 export type Pair = readonly [string, string]
 
@@ -59,6 +62,8 @@ export class Apart {
       assert.ok(ip !== undefined && isIpv4(ip))
       const nodeOf = new Map([...(await stage.macs())].map(([node, mac]) => [mac, node]))
       const observer = await observe(stage.lab)
+      await observer.settled({ withinMs: 60_000 })
+      await pause(JOINT_MS)
       const watch = await startWatch(stage.lab, 'client1', { ips: [ip], everyMs: 2 })
       return new Apart({ stage, observer, watch, ip, nodeOf })
     } catch (error) {
