@@ -32,7 +32,9 @@ export class Stage {
   }
 
   static async start(name: string, options: LabOptions): Promise<Stage> {
-    const commands = { speaker: program('speaker'), controller: program('controller') }
+    // Nodes that come back need not prove themselves for long.
+    const speaker = [...program('speaker'), '--return-after', '1s']
+    const commands = { speaker, controller: program('controller') }
     const lab = await startLab({ name: `${name}-${process.pid}`, commands, ...options })
     const clock = new SystemClock()
     const kube = createKube({

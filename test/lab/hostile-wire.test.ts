@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { switchPort } from '../../src/lab/topology.ts'
-import { pause, Stage } from './hostile-support.ts'
+import { pause, program, Stage } from './hostile-support.ts'
 
 // Strangers on the wire: whatever they send, the speakers stay up, answer for what they own, and nothing moves.
 
@@ -14,7 +14,10 @@ let macs: ReadonlyMap<string, string>
 type Asked = { asked: number; answered: number; answers: Record<string, number> }
 
 before(async () => {
-  stage = await Stage.start('wire', { nodes: 3, clients: 2, ipv6: true })
+  // Three nodes share the processors of one machine with the flood: patience for that, so that silence means what it should.
+  const patience = ['--heartbeat-interval', '50ms', '--heartbeat-misses', '6']
+  const commands = { speaker: [...program('speaker'), ...patience], controller: program('controller') }
+  stage = await Stage.start('wire', { nodes: 3, clients: 2, ipv6: true, commands })
   await stage.deploy('web', 2)
   await stage.service('web', 'web', { ipFamilyPolicy: 'RequireDualStack' })
   ;({ ips, owner } = await stage.announced('web', 2))
