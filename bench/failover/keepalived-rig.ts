@@ -39,7 +39,8 @@ export async function openKeepalived(
   scope.defer(async () => {
     await lab.down()
     await healthy.catch(() => {})
-    await Promise.all([...running.values()].map(keepalived => keepalived.close()))
+    // Whatever has not ended with the lab by now can no longer be told to.
+    await Promise.allSettled([...running.values()].map(keepalived => keepalived.close()))
   })
   const advertMs = advertIntervalSeconds * 1000
   // An instance that hears nothing takes three intervals and a skew of less than one; the rest is the machine's.
