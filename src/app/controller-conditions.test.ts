@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type KubeObject, RESOURCES } from '../ports/kube.ts'
 import { Cluster, NAMESPACE } from './controller-cluster.ts'
-import { ALLOCATED, ANNOUNCED, conditionOf, conditionsFrom, conditionsToWrite } from './service-conditions.ts'
+import {
+  ADDRESS_CONFLICT,
+  ALLOCATED,
+  ANNOUNCED,
+  conditionOf,
+  conditionsFrom,
+  conditionsToWrite,
+} from './service-conditions.ts'
 
 const { services: SERVICES, endpointSlices: SLICES, l2Advertisements: ADS, nodes: NODES } = RESOURCES
 const LAN = { lan: { addresses: ['192.0.2.10-192.0.2.12'] } }
@@ -185,4 +192,39 @@ test('Q-32 the time of a transition moves with the status, not with the words', 
   assert.equal(third?.['lastTransitionTime'], '2026-01-02T00:00:00Z')
   const [newer] = conditionsToWrite(first ?? [], [wanted], { ...later, generation: 2 }) ?? []
   assert.equal(newer?.['observedGeneration'], 2)
+})
+
+test('the condition that a speaker applies and those of the controller leave each other alone', async () => {
+  const cluster = new Cluster(LAN)
+  advertise(cluster)
+  endpoints(cluster, 'web', 'node-a')
+  cluster.seed('web')
+  await cluster.start()
+  await cluster.pass(3000, 500)
+  const web = { namespace: 'default', name: 'web' }
+  const say = async (status: string) => {
+    const type = ADDRESS_CONFLICT
+    const condition = { type, status, reason: 'Defended', message: 'm', lastTransitionTime: 't' }
+    await cluster.kube.patch(
+      SERVICES,
+      web,
+      { status: { conditions: [condition] } },
+      { type: 'apply', fieldManager: 'lodestone-speaker', subresource: 'status' },
+    )
+  }
+  const conflict = () => {
+    const conditions = conditionsFrom(cluster.kube.peek(SERVICES, web)?.['status'])
+    return conditions.find(each => each['type'] === ADDRESS_CONFLICT)?.['status']
+  }
+  await say('True')
+  assert.deepEqual([...both(cluster, 'web'), conflict()], ['True Allocated', 'True Layer2', 'True'])
+  const writes = cluster.serviceWrites
+  await cluster.pass(10_000, 500)
+  assert.equal(cluster.serviceWrites, writes, 'the controller has nothing to say about it')
+  // Both write at the same time: the controller's list is from before, so its version is refused.
+  endpoints(cluster, 'web', undefined)
+  await say('False')
+  await cluster.pass(10_000, 500)
+  assert.deepEqual([...both(cluster, 'web'), conflict()], ['True Allocated', 'False NoEndpoints', 'False'])
+  await cluster.stop()
 })

@@ -3,6 +3,8 @@ import { type Fields, fieldsOf, itemsOf } from '../config/fields.ts'
 /** Our conditions in the status of a Service; the types of others are left alone. */
 export const ALLOCATED = 'lodestone.dev/AddressAllocated'
 export const ANNOUNCED = 'lodestone.dev/Announced'
+/** The speakers' own: the controller leaves it alone as those of others. */
+export const ADDRESS_CONFLICT = 'lodestone.dev/AddressConflict'
 
 export type WantedCondition = {
   readonly type: typeof ALLOCATED | typeof ANNOUNCED
@@ -106,7 +108,7 @@ function conditionAt(
 let lastSecond = { number: 0, text: '1970-01-01T00:00:00Z' }
 
 /** metav1.Time: RFC 3339 in whole seconds. In a burst thousands are written within one second. */
-function timestamp(wallMs: number): string {
+export function timestamp(wallMs: number): string {
   const number = Math.floor(wallMs / 1000)
   if (number !== lastSecond.number)
     lastSecond = { number, text: new Date(number * 1000).toISOString().replace(/\.\d+Z$/, 'Z') }

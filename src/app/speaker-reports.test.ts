@@ -7,6 +7,7 @@ import { FakeClock } from '../ports/clock.ts'
 import { FakeEventSink } from '../ports/events.ts'
 import { FakeLog } from '../ports/log.ts'
 import { FakeMetrics } from '../ports/metrics.ts'
+import { CONFLICT_OVER_MS } from './address-conflicts.ts'
 import { type AboutService, explainCause, phasesText, SpeakerReports } from './speaker-reports.ts'
 
 const T = Date.UTC(2026, 0, 1)
@@ -156,7 +157,13 @@ test('a conflict is a Warning on each Service of the address, told once, counted
   assert.equal(metrics.values.get('lodestone_address_conflicts_total{action="defended"}'), 50)
   conflict('yielded')
   assert.equal(told().at(-1), message('it is left to that host'))
-  clock.advance(60_000)
+  // For as long as it lasts it is no news.
+  for (let i = 0; i < 10; i++) {
+    clock.advance(60_000)
+    conflict('defended')
+  }
+  assert.equal(told().length, 4)
+  clock.advance(CONFLICT_OVER_MS)
   conflict('defended')
   assert.equal(told().length, 6)
   assert.equal(log.lines.filter(({ event }) => event === 'address-conflict').length, 3)

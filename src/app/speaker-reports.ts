@@ -7,6 +7,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { EventSink } from '../ports/events.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
+import { CONFLICT_OVER_MS, conflictText } from './address-conflicts.ts'
 
 type Ports = {
   readonly events: EventSink
@@ -31,8 +32,6 @@ const GROUPS_MAX = 20
 const NAMED_MAX = 3
 /** Moves for the same cause are one while no more time than this lies between two of them. */
 const GROUP_WITHIN_MS = 2000
-/** The same conflict is told again after this time. */
-const CONFLICT_AGAIN_MS = 60_000
 const CONFLICTS_MAX = 1000
 /** A fifth of the patience by default. */
 const LATE_MS = 16
@@ -47,6 +46,7 @@ export class SpeakerReports {
   readonly #serviceOf: (key: string) => AboutService | undefined
   readonly #moves: SpeakerMove[] = []
   readonly #groups: { key: string; lastAt: number; moves: SpeakerMoves }[] = []
+  /** When each was last heard; who was heard longest ago is first. */
   readonly #conflicts = new Map<string, number>()
   /** The last cause of which the time to its confirmation was counted. */
   #confirmed = ''
@@ -131,7 +131,7 @@ export class SpeakerReports {
     const { clock, events, log, metrics } = this.#ports
     metrics.add('lodestone_address_conflicts_total', { action }, 1)
     const [key, now] = [`${ip} ${mac} ${action}`, clock.now()]
-    if (now - (this.#conflicts.get(key) ?? Number.NEGATIVE_INFINITY) < CONFLICT_AGAIN_MS) return
+    const heardAt = this.#conflicts.get(key)
     this.#conflicts.delete(key)
     if (this.#conflicts.size >= CONFLICTS_MAX) {
       for (const oldest of this.#conflicts.keys()) {
@@ -140,13 +140,13 @@ export class SpeakerReports {
       }
     }
     this.#conflicts.set(key, now)
+    // Told once for as long as it lasts.
+    if (heardAt !== undefined && now - heardAt < CONFLICT_OVER_MS) return
     log.warn('address-conflict', { ip, services, mac, interface: interfaceName, action })
-    const what = { defended: 'it is announced again', yielded: 'it is left to that host' }[action]
+    const message = conflictText(this.#node, { ip, mac, interfaceName, action })
     for (const service of services) {
       const about = this.#reference(service)
-      if (about === undefined) continue
-      const message = `node "${this.#node}": ${mac} on ${interfaceName} has ${ip} as well; ${what}`
-      events.emit(about, 'Warning', 'addressConflict', message)
+      if (about !== undefined) events.emit(about, 'Warning', 'addressConflict', message)
     }
   }
 

@@ -6,7 +6,7 @@ import type { Config, Problem } from '../config/model.ts'
 import { EXCLUDE_LABEL, type NodeFacts, namespaceFromObject, nodeFromObject } from '../config/nodes.ts'
 import { parseConfig } from '../config/parse.ts'
 import { PoolIndex } from '../config/pool-index.ts'
-import { serviceFromObject } from '../config/services.ts'
+import { type ServiceFacts, serviceFromObject } from '../config/services.ts'
 import {
   SPEAKER_LABEL,
   type SpeakerFacts,
@@ -33,6 +33,7 @@ import type { Links } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
 import type { Random } from '../ports/random.ts'
+import { AddressConflicts, type ShownConflict, shownConflict } from './address-conflicts.ts'
 import { Coalesced } from './coalesced.ts'
 import { UPDATE_ERRORS, UPDATES } from './speaker-metrics.ts'
 import { type Peers, reachablePeers } from './speaker-peers.ts'
@@ -117,6 +118,7 @@ export class Speaker {
   #peersTold: Peers | undefined
   #registeredPeers: ReadonlySet<string> = new Set()
   readonly #reports: SpeakerReports
+  readonly #conflicts: AddressConflicts
   readonly #slicesOf = new Map<string, Map<string, EndpointSliceFacts>>()
   readonly #dirty = new Set<string>()
   readonly #pass: Coalesced
@@ -154,7 +156,7 @@ export class Speaker {
     const { kube } = ports
     const { namespace } = options
     this.#informers = {
-      services: kube.informer(RESOURCES.services, { convert: serviceFromObject }),
+      services: kube.informer(RESOURCES.services, { convert: watchedService }),
       slices: kube.informer(RESOURCES.endpointSlices, { convert: servingNodesOf }),
       leases: kube.informer(RESOURCES.leases, {
         namespace,
@@ -173,6 +175,12 @@ export class Speaker {
       }),
     } as const
     this.#reports = new SpeakerReports(options.node, ports, key => this.#aboutService(key))
+    this.#conflicts = new AddressConflicts(
+      options.node,
+      ports,
+      key => this.#informers.services.items.get(key),
+      key => this.#ownedOf.has(key),
+    )
     this.#statuses = new SpeakerStatuses(options, kube, this.#informers.statuses)
     this.#pass = new Coalesced(ports.clock, () => this.#plan(), {
       // A pass only computes: what fails once fails again.
@@ -222,6 +230,7 @@ export class Speaker {
       this.#registration?.close()
       this.#pass.close()
       this.#statusPass.close()
+      this.#conflicts.close()
     }
   }
 
@@ -284,7 +293,10 @@ export class Speaker {
   #listen(): void {
     const { services, slices, nodes, leases, namespaces, pools, advertisements, statuses, secret } =
       this.#informers
-    services.onChange(({ key }) => this.#touch(key))
+    services.onChange(({ key }) => {
+      this.#conflicts.changed(key)
+      this.#touch(key)
+    })
     slices.onChange(({ key, before, after }) => {
       // Rolling updates change addresses far more often than which nodes can serve.
       if (same(before, after)) return
@@ -601,6 +613,7 @@ export class Speaker {
         break
       case 'conflict':
         reports.conflict(report)
+        this.#conflicts.heard(report)
         break
       case 'host':
         this.#ports.log.info('host-changed', { node: report.node, alive: report.alive })
@@ -687,6 +700,7 @@ export class Speaker {
         if (ips?.delete(ip) === true && ips.size === 0) this.#ownedOf.delete(key)
       }
     }
+    if (owned) for (const key of services) this.#conflicts.changed(key)
     this.#reports.owned(change, before)
   }
 
@@ -746,6 +760,12 @@ function electoral(node: NodeFacts, withHealth: boolean): unknown {
 
 function isPresent(level: Level): boolean {
   return level === 'up' || level === 'probation'
+}
+
+function watchedService(object: KubeObject): ServiceFacts & { readonly conflict?: ShownConflict } {
+  const facts = serviceFromObject(object)
+  const conflict = shownConflict(object)
+  return conflict === undefined ? facts : { ...facts, conflict }
 }
 
 /** What parseConfig reads of a resource: its status changes with every allocation, and means nothing here. */

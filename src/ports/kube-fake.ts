@@ -636,12 +636,25 @@ function mergePatch(target: unknown, patch: unknown): unknown {
   return result
 }
 
-/** Server-side apply without schemas: maps merge, lists and scalars replace. */
-function applyOver(target: unknown, given: unknown): unknown {
+/** Server-side apply without schemas: maps merge, and so do conditions, by their types; other lists and scalars replace. */
+function applyOver(target: unknown, given: unknown, name?: string): unknown {
+  if (name === 'conditions' && Array.isArray(target) && Array.isArray(given))
+    return conditionsOver(target, given)
   if (!isRecord(target) || !isRecord(given)) return given
   const result: Record<string, unknown> = { ...target }
-  for (const [key, value] of Object.entries(given)) result[key] = applyOver(result[key], value)
+  for (const [key, value] of Object.entries(given)) result[key] = applyOver(result[key], value, key)
   return result
+}
+
+function conditionsOver(target: readonly unknown[], given: readonly unknown[]): readonly unknown[] {
+  const typeOf = (item: unknown) => (isRecord(item) ? item['type'] : undefined)
+  const open = new Map(given.map(item => [typeOf(item), item]))
+  const merged = target.map(item => {
+    const over = open.get(typeOf(item))
+    open.delete(typeOf(item))
+    return over === undefined ? item : applyOver(item, over)
+  })
+  return [...merged, ...open.values()]
 }
 
 /** Fields that the manager once applied and now leaves out go away. */
