@@ -141,7 +141,7 @@ export type Repair = {
 }
 
 /** Over how long a node takes over from others that are still there. */
-export const SPREAD_MS = 30_000
+export const SPREAD_MS = 10_000
 
 /**
  * What follows for node `self` from a change of the nodes: exactly the askers that become its own. Those of a lost node at once, those

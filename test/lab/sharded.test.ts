@@ -95,7 +95,7 @@ test('each client reaches the Service through the node that its share says, by b
     assert.ok(new Set(owners).size > 1, `all clients would have one node for ${ip}: ${owners.join()}`)
   }
   for (const client of CLIENTS) for (const ip of ips) await stage.reachable(client, ip)
-  // Whoever asked while the cluster was starting is told within half a minute.
+  // Whoever asked while the cluster was starting is told within the time over which joins are spread.
   await settled('every client to have the node of its share', NODES)
 })
 
