@@ -162,6 +162,32 @@ test('the table itself: only the shells know kube and sys, and it has no cycle',
   for (const folder of Object.keys(RULES)) reach(folder, new Set())
 })
 
+test('the table in ARCHITECTURE.md is this one', () => {
+  const present = [...new Set(files.map(file => file.split('/')[0] ?? ''))].sort()
+  const documented = new Map<string, string>()
+  const text = readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8')
+  for (const [, folder = '', may = ''] of text.matchAll(/^\| `src\/(\w+)` \|.*\| ([^|]+) \|$/gm)) {
+    const all = present.filter(each => each !== folder)
+    const names = may.split(' ')
+    const but = may === 'all' ? [] : names.slice(2)
+    const wanted = may.startsWith('all') ? all.filter(each => !but.includes(each)) : names
+    documented.set(folder, may === 'nothing' ? '' : wanted.sort().join(' '))
+  }
+  const expected = new Map<string, string>()
+  for (const folder of present) {
+    const folders = RULES[folder]?.folders ?? []
+    const all = folders === 'all' ? present.filter(each => each !== folder) : folders
+    expected.set(
+      folder,
+      [...all]
+        .filter(each => present.includes(each))
+        .sort()
+        .join(' '),
+    )
+  }
+  assert.deepEqual(Object.fromEntries(documented), Object.fromEntries(expected))
+})
+
 /** What the check must find; an empty answer is what it must accept. */
 const CASES: readonly (readonly [file: string, text: string, problem: string])[] = [
   ['wire/arp.ts', "import { x } from '../addr/ip.ts'", ''],
