@@ -16,7 +16,7 @@ const MOVES: SpeakerMoves = {
   phases: { lastHeardAt: T - 84.04, suspectedAt: null, confirmedAt: T - 2, announcedAt: T },
 }
 
-type Own = Omit<SpeakerStatus, 'services' | 'moves' | 'shared'>
+type Own = Omit<SpeakerStatus, 'services' | 'moves' | 'shared' | 'steering'>
 
 function status(change: Partial<Own> = {}): Own {
   return {
@@ -99,4 +99,28 @@ test('reading is total', () => {
   assert.deepEqual(malformed.peers, { b: 'down' })
   assert.deepEqual(malformed.moves, [])
   fc.assert(fc.property(fc.json(), text => void decodeSummary(text)))
+})
+
+test('the hashes of steering are told, and give way before the last move does', () => {
+  const names = Array.from(
+    { length: 20 },
+    (_, i) => `a-namespace-with-a-rather-long-name/service-with-a-number-${i + 10}`,
+  )
+  const steering = (count: number) => ({
+    count: 4000,
+    hash: '0123456789abcdef',
+    tables: Object.fromEntries(names.slice(0, count).map(name => [name, 'fedcba98'])),
+  })
+  assert.deepEqual(decodeSummary(encodeSummary(status(), 0, steering(3)))?.steering, steering(3))
+  const failovers = Array.from({ length: 20 }, () => MOVES)
+  const text = encodeSummary(status({ failovers }), 0, steering(20))
+  assert.ok(text.length <= SUMMARY_BYTES_MAX)
+  const told = decodeSummary(text)
+  const tables = Object.keys(told?.steering?.tables ?? {})
+  assert.equal(told?.moves.length, 1)
+  assert.ok(tables.length > 10)
+  assert.deepEqual(tables, names.slice(0, tables.length))
+  assert.equal(told.steering?.count, 4000)
+  const odd = decodeSummary('{"steering": {"count": "x", "hash": 1, "tables": {"a": 1, "b": "c"}}}')
+  assert.deepEqual(odd?.steering, { count: 0, hash: '', tables: { b: 'c' } })
 })

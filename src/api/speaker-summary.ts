@@ -17,8 +17,19 @@ export type SpeakerSummary = {
   readonly intervalMs: number
   readonly patienceMs: number
   readonly worstLatenessMs: number
+  /** Absent: it steers nothing. */
+  readonly steering?: SteeringSummary
   /** Newest first, at most 5. */
   readonly moves: readonly SummaryMove[]
+}
+
+export type SteeringSummary = {
+  /** Services that are steered. */
+  readonly count: number
+  /** Over the tables of all of them. */
+  readonly hash: string
+  /** By Service, of the first in order of names: how its table's hash begins. */
+  readonly tables: Readonly<Record<string, string>>
 }
 
 /** Addresses that moved for one cause. */
@@ -41,11 +52,13 @@ export type SummaryMove = {
 /** All summaries of a cluster are watched by all of its speakers. */
 export const SUMMARY_BYTES_MAX = 2048
 const MOVES_MAX = 5
+export const SUMMARY_TABLES_MAX = 20
 
 /** JSON of at most SUMMARY_BYTES_MAX bytes: what there is no room for is left out, old moves first. */
 export function encodeSummary(
-  status: Omit<SpeakerStatus, 'services' | 'moves' | 'shared'>,
+  status: Omit<SpeakerStatus, 'services' | 'moves' | 'shared' | 'steering'>,
   owned: number,
+  steering?: SteeringSummary,
 ): string {
   const { ready, entitled, standing, alone, round, voters, majority } = status
   const longest = (values: number[]) => Math.round(Math.max(0, ...values))
@@ -64,13 +77,17 @@ export function encodeSummary(
     intervalMs: longest(status.peers.map(peer => peer.intervalMs)),
     patienceMs: longest(status.peers.map(peer => peer.patienceMs)),
     worstLatenessMs: tenths(status.worstLatenessMs),
+    ...(steering && { steering: { ...steering, tables: { ...steering.tables } as Record<string, string> } }),
     moves: status.failovers.slice(0, MOVES_MAX).map(summaryMove),
   } satisfies SpeakerSummary
   for (;;) {
     const text = JSON.stringify(summary)
     if (new TextEncoder().encode(text).length <= SUMMARY_BYTES_MAX) return text
     const [peer] = Object.keys(summary.peers).slice(-1)
-    if (summary.moves.length > 0) summary.moves.pop()
+    const [table] = Object.keys(summary.steering?.tables ?? {}).slice(-1)
+    if (summary.moves.length > 1) summary.moves.pop()
+    else if (summary.steering !== undefined && table !== undefined) delete summary.steering.tables[table]
+    else if (summary.moves.length > 0) summary.moves.pop()
     else if (peer !== undefined) delete summary.peers[peer]
     else summary.voters.pop()
   }
@@ -113,14 +130,27 @@ export function decodeSummary(text: string | undefined): SpeakerSummary | undefi
     round: numberOf(value['round']),
     voters: textsOf(value['voters']),
     majority: numberOf(value['majority']),
-    peers: Object.fromEntries(
-      Object.entries(peers).flatMap(([node, level]) => (typeof level === 'string' ? [[node, level]] : [])),
-    ),
+    peers: textsByName(peers),
     intervalMs: numberOf(value['intervalMs']),
     patienceMs: numberOf(value['patienceMs']),
     worstLatenessMs: numberOf(value['worstLatenessMs']),
+    ...(isRecord(value['steering']) && { steering: steeringOf(value['steering']) }),
     moves: (Array.isArray(value['moves']) ? value['moves'] : []).slice(0, MOVES_MAX).flatMap(moveOf),
   }
+}
+
+function steeringOf({ count, hash, tables }: { readonly [name: string]: unknown }): SteeringSummary {
+  return {
+    count: numberOf(count),
+    hash: typeof hash === 'string' ? hash : '',
+    tables: textsByName(isRecord(tables) ? tables : {}),
+  }
+}
+
+function textsByName(value: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, text]) => (typeof text === 'string' ? [[name, text]] : [])),
+  )
 }
 
 function moveOf(value: unknown): SummaryMove[] {

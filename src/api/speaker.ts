@@ -24,6 +24,8 @@ export type SpeakerStatus = {
   readonly services: readonly SpeakerService[]
   /** Addresses that this node shares with others, at most five seconds ago; absent: there are none. */
   readonly shared?: readonly SpeakerShared[]
+  /** Absent: this node hands no packets over to others. */
+  readonly steering?: SpeakerSteered
   /** Takeovers and releases that a peer's loss or return caused, newest first, at most 100. */
   readonly moves: readonly SpeakerMove[]
   /** The same by their causes, at most 20. */
@@ -68,6 +70,36 @@ export type SpeakerShared = {
   /** One host at most asks, so that one node carries everything. */
   readonly single: boolean
   readonly advice: string | null
+}
+
+/** What this node hands over to the nodes of the endpoints (docs/steering.md). */
+export type SpeakerSteered = {
+  /** Over all tables, equal on all nodes that steer alike. */
+  readonly hash: string
+  /** Whether the kernel has what is wanted; `error` says why not, where an attempt failed. */
+  readonly installed: boolean
+  readonly error?: string
+  readonly services: readonly {
+    readonly service: string
+    readonly vips: readonly string[]
+    /** Slots of the table; 0 where there is nobody to steer to. */
+    readonly size: number
+    readonly tableHash: string
+    /** `share` is a part of 1. */
+    readonly nodes: readonly { readonly node: string; readonly slots: number; readonly share: number }[]
+    readonly problems: readonly string[]
+  }[]
+  readonly nodes: readonly {
+    readonly node: string
+    readonly dead: boolean
+    /** By family: through which interface packets are handed to the node, or why they are not. */
+    readonly reach: readonly {
+      readonly family: 'IPv4' | 'IPv6'
+      readonly interface?: string
+      readonly why?: string
+    }[]
+  }[]
+  readonly interfaces: readonly { readonly name: string; readonly problem?: string }[]
 }
 
 export type SpeakerMove = {

@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto'
 import { type Ip, isIpv4, isIpv6 } from '../addr/ip.ts'
+import type { SpeakerSteered } from '../api/speaker.ts'
+import { type SteeringSummary, SUMMARY_TABLES_MAX } from '../api/speaker-summary.ts'
 import { type EndpointSliceFacts, endpointWeights } from '../config/endpointslice.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import type { SpeakerFacts } from '../config/speakers.ts'
-import { FlowSteering, type SteeringStatus } from '../dataplane/flow-steering.ts'
+import { FlowSteering } from '../dataplane/flow-steering.ts'
 import type { SteeredService, SteeringInterface, SteeringNode } from '../dataplane/steering.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Link } from '../ports/links.ts'
@@ -31,6 +34,23 @@ export function steeringInterfaces(
     if (own !== undefined) interfaces.push({ name, index, prefixes: own.prefixes })
   }
   return interfaces
+}
+
+/** One for all tables, equal on all nodes that steer alike. */
+export function tablesHash(hashes: ReadonlyMap<string, string>): string {
+  const hash = createHash('sha256')
+  for (const [service, table] of hashes) hash.update(`${service} ${table}\n`)
+  return hash.digest('hex').slice(0, 16)
+}
+
+/** For the Lease: one hash over all, and those of the first Services. */
+export function steeringSummary(hashes: ReadonlyMap<string, string>): SteeringSummary {
+  const first = [...hashes].slice(0, SUMMARY_TABLES_MAX)
+  return {
+    count: hashes.size,
+    hash: tablesHash(hashes),
+    tables: Object.fromEntries(first.map(([service, hash]) => [service, hash.slice(0, 8)])),
+  }
 }
 
 /** Those that have a speaker and an address. */
@@ -113,8 +133,13 @@ export class SpeakerSteering {
     return [...this.#services.values()].flatMap(({ vips }) => vips)
   }
 
-  status(): SteeringStatus {
-    return this.#flow.status()
+  status(): SpeakerSteered {
+    return { hash: tablesHash(this.#flow.tableHashes()), ...this.#flow.status() }
+  }
+
+  /** By Service. */
+  tableHashes(): ReadonlyMap<string, string> {
+    return this.#flow.tableHashes()
   }
 
   /** The rules stay, so that a restart leaves no gap; `lodestone speaker --flow-steering=off` takes them away. */

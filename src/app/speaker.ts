@@ -46,6 +46,7 @@ import {
   steeredService,
   steeringInterfaces,
   steeringNodes,
+  steeringSummary,
 } from './speaker-steering.ts'
 
 /** The reflex thread, seen from the main thread. */
@@ -245,6 +246,7 @@ export class Speaker {
         reason,
       })),
       moves: this.#reports.moves,
+      ...(this.#ports.steering && { steering: this.#ports.steering.flows.status() }),
       ...(this.#shared && {
         shared: this.#shared.map(({ advice, ...rest }) => ({ ...rest, advice: advice ?? null })),
       }),
@@ -252,7 +254,7 @@ export class Speaker {
   }
 
   /** What does not grow with the number of Services. */
-  #ownStatus(): Omit<SpeakerStatus, 'services' | 'moves' | 'shared'> {
+  #ownStatus(): Omit<SpeakerStatus, 'services' | 'moves' | 'shared' | 'steering'> {
     const { entitled = false, standing = false, alone = false } = this.#standing ?? {}
     const { round = 0, voters = [], majority = 0 } = this.#membership ?? {}
     return {
@@ -535,7 +537,10 @@ export class Speaker {
   #registered(): boolean {
     const { kube, clock, random, log } = this.#ports
     const { node, namespace } = this.#options
-    const status = () => encodeSummary(this.#ownStatus(), this.#owned.size)
+    const status = () => {
+      const hashes = this.#ports.steering?.flows.tableHashes()
+      return encodeSummary(this.#ownStatus(), this.#owned.size, hashes && steeringSummary(hashes))
+    }
     this.#registration ??= new SpeakerRegistration(
       { kube, clock, random, log, node, namespace, status, steers: this.#ports.steering?.mode },
       this.#ownLinks,

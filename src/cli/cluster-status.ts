@@ -10,6 +10,8 @@ import type { KubeObject } from '../ports/kube.ts'
 export type ClusterStatus = {
   readonly speakers: readonly RegisteredSpeaker[]
   readonly addresses: readonly AnnouncedAddress[]
+  /** Absent: no speaker steers. */
+  readonly steering?: ClusterSteering
   /** Of all speakers, newest first, each with the node that tells it. */
   readonly moves: readonly (SummaryMove & { readonly node: string })[]
 }
@@ -26,6 +28,16 @@ export type RegisteredSpeaker = {
   readonly heldFor: readonly { readonly level: string; readonly by: readonly string[] }[]
 }
 
+/** The tables by which nodes hand packets over: they must be the same on all, or flows break when the owner changes. */
+export type ClusterSteering = {
+  /** Over all tables of a speaker; more than one: they differ, or a change has not reached all of them. The most frequent first. */
+  readonly tables: readonly SameTables[]
+  /** Services of which the speakers tell the table, at most 20 each. */
+  readonly services: readonly { readonly service: string; readonly tables: readonly SameTables[] }[]
+}
+
+export type SameTables = { readonly hash: string; readonly count: number; readonly nodes: readonly string[] }
+
 export type AnnouncedAddress = {
   readonly ip: string
   /** `namespace/name` */
@@ -33,6 +45,9 @@ export type AnnouncedAddress = {
   /** Nodes that announce the Service. */
   readonly owners: readonly string[]
 }
+
+/** What a speaker said that was silent for so long while others spoke is of the past. */
+const SILENT_MS = 30_000
 
 export type ClusterObjects = {
   readonly leases: readonly KubeObject[]
@@ -53,7 +68,9 @@ export function clusterStatus(objects: ClusterObjects): ClusterStatus {
     })
   }
   speakers.sort((a, b) => compareText(a.node, b.node))
+  const steering = steeringOf(speakers)
   return {
+    ...(steering && { steering }),
     speakers: speakers.map(speaker => ({ ...speaker, heldFor: opinionsOf(speaker.node, speakers) })),
     addresses: addressesOf(objects),
     moves: speakers
@@ -74,6 +91,42 @@ function opinionsOf(
     by.set(level, [...(by.get(level) ?? []), from])
   }
   return [...by].map(([level, names]) => ({ level, by: names }))
+}
+
+function steeringOf(
+  speakers: readonly Pick<RegisteredSpeaker, 'node' | 'status' | 'renewedAt'>[],
+): ClusterSteering | undefined {
+  const renewed = (at: string | null) => (at === null ? Number.NEGATIVE_INFINITY : Date.parse(at))
+  const newest = Math.max(...speakers.map(({ renewedAt }) => renewed(renewedAt)))
+  const steering = speakers.flatMap(({ node, status, renewedAt }) =>
+    status?.steering === undefined || renewed(renewedAt) < newest - SILENT_MS
+      ? []
+      : [{ node, ...status.steering }],
+  )
+  if (steering.length === 0) return undefined
+  const services = [...new Set(steering.flatMap(({ tables }) => Object.keys(tables)))].sort(compareText)
+  return {
+    tables: alike(steering),
+    services: services.map(service => {
+      const told = steering.flatMap(({ node, tables }) => {
+        const hash = tables[service]
+        return hash === undefined ? [] : [{ node, hash, count: 1 }]
+      })
+      return { service, tables: alike(told) }
+    }),
+  }
+}
+
+function alike(
+  each: readonly { readonly node: string; readonly hash: string; readonly count: number }[],
+): SameTables[] {
+  const same = new Map<string, { hash: string; count: number; nodes: string[] }>()
+  for (const { node, hash, count } of each) {
+    const known = same.get(hash)
+    if (known === undefined) same.set(hash, { hash, count, nodes: [node] })
+    else known.nodes.push(node)
+  }
+  return [...same.values()].sort((a, b) => b.nodes.length - a.nodes.length)
 }
 
 function addressesOf({ services, l2Statuses }: ClusterObjects): AnnouncedAddress[] {

@@ -1,6 +1,6 @@
 import type { SpeakerStatus } from '../api/speaker.ts'
 import { type SpeakerSummary, type SummaryMove, summaryMove } from '../api/speaker-summary.ts'
-import type { ClusterStatus, RegisteredSpeaker } from './cluster-status.ts'
+import type { ClusterStatus, ClusterSteering, RegisteredSpeaker, SameTables } from './cluster-status.ts'
 import { listed, table } from './table.ts'
 
 /** A Lease that was not renewed for longer than this says nothing of the present. */
@@ -8,7 +8,7 @@ const OLD_MS = 30_000
 const MOVES_SHOWN = 10
 
 /** @param now wall clock, milliseconds since 1970 */
-export function clusterText({ speakers, addresses, moves }: ClusterStatus, now: number): string {
+export function clusterText({ speakers, addresses, moves, steering }: ClusterStatus, now: number): string {
   const paragraphs = [
     speakers.length === 0
       ? 'No speaker is registered.'
@@ -23,11 +23,31 @@ export function clusterText({ speakers, addresses, moves }: ClusterStatus, now: 
           addresses.map(({ ip, service, owners }) => [ip, service, owners.join(', ') || 'nobody']),
         ),
   ]
+  if (steering !== undefined) paragraphs.push(steeringText(steering))
   if (moves.length > 0) {
     const lines = moves.slice(0, MOVES_SHOWN).map(({ node, ...move }) => `  ${moveText(node, move)}`)
     paragraphs.push(['Last moves, newest first', ...lines].join('\n'))
   }
   return paragraphs.join('\n\n')
+}
+
+function steeringText({ tables, services }: ClusterSteering): string {
+  const [most, ...others] = tables
+  const head =
+    others.length === 0
+      ? `Steering: ${listed(most?.nodes ?? [])} steer ${most?.count ?? 0} Services alike, tables ${most?.hash ?? ''}`
+      : [
+          'Steering: THE TABLES DIFFER; for longer than ten seconds after a change the nodes see different endpoints',
+          ...tables.map(({ hash, count, nodes }) => `  ${hash} on ${listed(nodes)}, of ${count} Services`),
+        ].join('\n')
+  const rows = services.map(each => [each.service, tablesText(each.tables)])
+  return rows.length === 0 ? head : `${head}\n\n${table(['STEERED', 'TABLE'], rows)}`
+}
+
+function tablesText(tables: readonly SameTables[]): string {
+  const [first, ...others] = tables
+  if (others.length === 0) return first?.hash ?? '-'
+  return `DIFFERS: ${tables.map(({ hash, nodes }) => `${hash} on ${nodes.join(', ')}`).join('; ')}`
 }
 
 function speakerRow({ node, status, renewedAt, heldFor }: RegisteredSpeaker, now: number): string[] {
@@ -62,7 +82,7 @@ function moveText(node: string, move: SummaryMove): string {
     ...(heardMs === null ? [] : [`last heard ${heardMs} ms before it was announced`]),
     ...(suspectedMs === null ? [] : [`suspected ${suspectedMs} ms`]),
     ...(confirmedMs === null ? [] : [`confirmed ${confirmedMs} ms`]),
-    ...(lastMs > 0 ? [`the last one ${lastMs} ms later`] : []),
+    ...(count > 1 && lastMs > 0 ? [`the last one ${lastMs} ms later`] : []),
   ]
   const how = phases.length === 0 ? '' : ` (${phases.join(', ')})`
   return `${at}  ${node} ${owned ? 'took' : 'gave up'} ${named}: ${because}${how}`
@@ -112,11 +132,44 @@ export function speakerText(status: SpeakerStatus): string {
     const advice = shared.flatMap(each => (each.advice === null ? [] : [`  ${each.advice}`]))
     paragraphs.push([table(['SHARED', 'HOSTS', 'ASKERS OF', 'TO BE TOLD'], rows), ...advice].join('\n'))
   }
+  if (status.steering !== undefined) paragraphs.push(steeredText(status.steering))
   if (failovers.length > 0) {
     const lines = failovers.map(moves => `  ${moveText(node, summaryMove(moves))}`)
     paragraphs.push(['Last moves, newest first', ...lines].join('\n'))
   }
   return paragraphs.join('\n\n')
+}
+
+function steeredText({
+  hash,
+  installed,
+  error,
+  services,
+  nodes,
+  interfaces,
+}: NonNullable<SpeakerStatus['steering']>): string {
+  const state = installed
+    ? 'in the kernel'
+    : `not in the kernel yet${error === undefined ? '' : `: ${error}`}`
+  const lines = [`Steering: tables ${hash} of ${services.length} Services, ${state}`]
+  for (const { name, problem } of interfaces) if (problem !== undefined) lines.push(`  ${name}: ${problem}`)
+  for (const { node, dead, reach } of nodes) {
+    if (dead) lines.push(`  ${node} is dead: nothing is handed to it`)
+    for (const { family, why } of reach) {
+      if (why !== undefined) lines.push(`  ${node} gets no ${family} packets: ${why}`)
+    }
+  }
+  for (const { service, problems } of services) {
+    for (const problem of problems) lines.push(`  ${service}: ${problem}`)
+  }
+  if (services.length === 0) return lines.join('\n')
+  const rows = services.map(({ service, tableHash, size, nodes: parts }) => [
+    service,
+    tableHash,
+    String(size),
+    parts.map(({ node, share }) => `${node} ${Math.round(share * 100)} %`).join(', ') || '-',
+  ])
+  return `${lines.join('\n')}\n\n${table(['STEERED', 'TABLE', 'SLOTS', 'HANDED TO'], rows)}`
 }
 
 function tenths(ms: number): number {

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import type { SpeakerStatus } from '../api/speaker.ts'
-import { encodeSummary } from '../api/speaker-summary.ts'
+import { encodeSummary, type SteeringSummary } from '../api/speaker-summary.ts'
 import { speakerLease } from '../config/speakers.ts'
 import { l2StatusObject } from '../layer2/status.ts'
 import { type KubeObject, RESOURCES } from '../ports/kube.ts'
@@ -46,8 +46,9 @@ function speaker(node: string, change: Partial<SpeakerStatus> = {}): SpeakerStat
   }
 }
 
-function lease(status: SpeakerStatus, owned: number, agoMs: number): KubeObject {
-  return speakerLease({ node: status.node, links: [] }, NAMESPACE, NOW - agoMs, encodeSummary(status, owned))
+function lease(status: SpeakerStatus, owned: number, agoMs: number, steering?: SteeringSummary): KubeObject {
+  const summary = encodeSummary(status, owned, steering)
+  return speakerLease({ node: status.node, links: [] }, NAMESPACE, NOW - agoMs, summary)
 }
 
 const DOWN = [
@@ -227,4 +228,80 @@ test('--speaker reads a speaker over HTTP; what is none is refused', async t => 
       (error: unknown) => error instanceof InputError && said.test(error.message),
     )
   }
+})
+
+test('tables of steering: the same on all nodes, or whose differ', async () => {
+  const lines = async (...hashes: readonly (readonly [hash: string, agoMs: number])[]) => {
+    const kube = new FakeKube()
+    for (const [i, [hash, agoMs]] of hashes.entries()) {
+      const tables = { 'default/dns': 'd0d0d0d0', 'default/web': hash.slice(0, 8) }
+      kube.seed(
+        RESOURCES.leases,
+        lease(speaker(`node${i + 1}`), 0, agoMs, { count: 40, hash: `${hash}00000000`, tables }),
+      )
+    }
+    const text = clusterText(await readCluster(kube, NAMESPACE), NOW)
+    return text.slice(text.indexOf('Steering'))
+  }
+  assert.equal(
+    await lines(['aaaaaaaa', 0], ['aaaaaaaa', 9000]),
+    `Steering: node1 and node2 steer 40 Services alike, tables aaaaaaaa00000000
+
+STEERED      TABLE
+default/dns  d0d0d0d0
+default/web  aaaaaaaa`,
+  )
+  assert.equal(
+    // node4 was not heard of for a minute: what it has is of the past.
+    await lines(['bbbbbbbb', 0], ['aaaaaaaa', 0], ['aaaaaaaa', 0], ['cccccccc', 60_000]),
+    `Steering: THE TABLES DIFFER; for longer than ten seconds after a change the nodes see different endpoints
+  aaaaaaaa00000000 on node2 and node3, of 40 Services
+  bbbbbbbb00000000 on node1, of 40 Services
+
+STEERED      TABLE
+default/dns  d0d0d0d0
+default/web  DIFFERS: aaaaaaaa on node2, node3; bbbbbbbb on node1`,
+  )
+})
+
+test('one speaker that steers: its tables in full, and what stands in the way', () => {
+  const text = speakerText(
+    speaker('node1', {
+      steering: {
+        hash: '0123456789abcdef',
+        installed: false,
+        error: 'refused',
+        services: [
+          {
+            service: 'default/web',
+            vips: ['192.0.2.100'],
+            size: 1021,
+            tableHash: 'fedcba9876543210',
+            nodes: [
+              { node: 'node1', slots: 340, share: 0.333 },
+              { node: 'node2', slots: 681, share: 0.667 },
+            ],
+            problems: ['a problem'],
+          },
+        ],
+        nodes: [
+          { node: 'node2', dead: true, reach: [{ family: 'IPv4', interface: 'eth0' }] },
+          { node: 'node3', dead: false, reach: [{ family: 'IPv6', why: 'it is behind a router' }] },
+        ],
+        interfaces: [{ name: 'eth0' }, { name: 'eth1', problem: 'no hook' }],
+      },
+    }),
+  )
+  assert.ok(
+    text.includes(`
+Steering: tables 0123456789abcdef of 1 Services, not in the kernel yet: refused
+  eth1: no hook
+  node2 is dead: nothing is handed to it
+  node3 gets no IPv6 packets: it is behind a router
+  default/web: a problem
+
+STEERED      TABLE             SLOTS  HANDED TO
+default/web  fedcba9876543210  1021   node1 33 %, node2 67 %`),
+    text,
+  )
 })

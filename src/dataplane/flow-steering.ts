@@ -124,6 +124,12 @@ export class FlowSteering {
     }
   }
 
+  /** Of each Service, by name: the hash of its table. Cheap, unlike {@link status}, which counts slots. */
+  tableHashes(): ReadonlyMap<string, string> {
+    const hashes = this.#plan?.services.map(({ service, table }) => [service, table.hash] as const) ?? []
+    return new Map(hashes.sort(([a], [b]) => (a < b ? -1 : 1)))
+  }
+
   /**
    * Stops. The rules stay and steer on, so that a restart leaves no gap, unless `remove` asks to take the table away.
    * @throws NftError when the removal is refused
