@@ -10,7 +10,8 @@ import {
   refresh,
   replaceAll,
 } from '../../src/bgp/adj-rib-out.ts'
-import { type Effect, type Event, nextDeadline, step } from '../../src/bgp/machine.ts'
+import type { Effect, Event } from '../../src/bgp/events.ts'
+import { nextDeadline, step } from '../../src/bgp/machine.ts'
 import { updateContext } from '../../src/bgp/negotiation.ts'
 import { type Emphasis, NO_EMPHASIS, outRoutes } from '../../src/bgp/out-attributes.ts'
 import type { Route } from '../../src/bgp/routes.ts'
