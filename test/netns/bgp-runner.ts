@@ -10,7 +10,8 @@ import {
   refresh,
   replaceAll,
 } from '../../src/bgp/adj-rib-out.ts'
-import { type Effect, type Event, nextDeadline, step } from '../../src/bgp/machine.ts'
+import type { Effect, Event } from '../../src/bgp/events.ts'
+import { nextDeadline, step } from '../../src/bgp/machine.ts'
 import { updateContext } from '../../src/bgp/negotiation.ts'
 import { type Emphasis, NO_EMPHASIS, outRoutes } from '../../src/bgp/out-attributes.ts'
 import type { Route } from '../../src/bgp/routes.ts'
@@ -56,6 +57,8 @@ export class BgpRunner {
   readonly states: SessionState[] = []
   readonly refreshed: Family[] = []
   updatesSent = 0
+  /** How often there were two connections at once. */
+  collisions = 0
   /** Of the session that is up. */
   rib: AdjRibOut | undefined
   #routes: readonly Route[] = []
@@ -65,6 +68,7 @@ export class BgpRunner {
   readonly #server: Server
   readonly #nextHops: Readonly<Partial<Record<Family, { address: Ip; linkLocal?: Ipv6 }>>>
   #dialing: Socket | undefined
+  readonly #crossing: boolean
   #ids = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -73,6 +77,8 @@ export class BgpRunner {
     options: {
       readonly restarting?: boolean
       readonly nextHops?: Readonly<Partial<Record<Family, { address: Ip }>>>
+      /** Connects only when the peer has just connected, so that the two connections cross. */
+      readonly crossing?: boolean
     } = {},
   ) {
     this.session = createSession({ ...CONFIG, ...config }, options.restarting ?? false)
@@ -80,8 +86,11 @@ export class BgpRunner {
       IPv4: { address: OURS.v4 as Ip },
       IPv6: { address: OURS.v6 as Ip },
     }
+    this.#crossing = options.crossing ?? false
     this.#server = createServer(socket => {
-      this.#run({ type: 'accepted', connection: this.#adopt(socket) })
+      const accept = () => this.#run({ type: 'accepted', connection: this.#adopt(socket) })
+      if (this.#crossing && this.session.dialing && this.#dialing === undefined) this.#dial(accept)
+      else accept()
     })
   }
 
@@ -155,6 +164,7 @@ export class BgpRunner {
   #run(event: WithoutTime<Event>): void {
     const effects = step(this.session, { ...event, now: performance.now(), random: Math.random() })
     for (const effect of effects) this.#perform(effect)
+    if (this.session.connections.length > 1) this.collisions++
     clearTimeout(this.#timer)
     const wait = nextDeadline(this.session) - performance.now()
     if (Number.isFinite(wait)) this.#timer = setTimeout(() => this.#run({ type: 'tick' }), Math.max(0, wait))
@@ -162,21 +172,9 @@ export class BgpRunner {
 
   #perform(effect: Effect): void {
     switch (effect.type) {
-      case 'connect': {
-        const socket = new Socket()
-        this.#dialing = socket
-        socket.once('connect', () => {
-          socket.removeAllListeners('error')
-          this.#dialing = undefined
-          this.#run({ type: 'connected', connection: this.#adopt(socket) })
-        })
-        socket.once('error', error => {
-          this.#dialing = undefined
-          this.#run({ type: 'connect-failed', why: error.message })
-        })
-        socket.connect({ host: THEIRS.v4, port: 179, localAddress: OURS.v4 })
+      case 'connect':
+        if (!this.#crossing) this.#dial()
         return
-      }
       case 'stop-connecting':
         this.#dialing?.removeAllListeners()
         this.#dialing?.on('error', () => {}).destroy()
@@ -222,6 +220,23 @@ export class BgpRunner {
         return
       }
     }
+  }
+
+  /** @param then right after the connection is there */
+  #dial(then = (): void => {}): void {
+    const socket = new Socket()
+    this.#dialing = socket
+    socket.once('connect', () => {
+      socket.removeAllListeners('error')
+      this.#dialing = undefined
+      this.#run({ type: 'connected', connection: this.#adopt(socket) })
+      then()
+    })
+    socket.once('error', error => {
+      this.#dialing = undefined
+      this.#run({ type: 'connect-failed', why: error.message })
+    })
+    socket.connect({ host: THEIRS.v4, port: 179, localAddress: OURS.v4 })
   }
 
   #fill(): void {

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { after, afterEach, before, test } from 'node:test'
-import type { Ip } from '../../src/addr/ip.ts'
+import type { Ip, Ipv4 } from '../../src/addr/ip.ts'
 import type { Prefix } from '../../src/addr/prefix.ts'
 import type { Route } from '../../src/bgp/routes.ts'
-import type { SessionConfig } from '../../src/bgp/session.ts'
+import { established, type SessionConfig } from '../../src/bgp/session.ts'
 import type { BgpCommunity } from '../../src/config/model.ts'
 import { BgpRunner } from './bgp-runner.ts'
 import {
@@ -147,6 +147,22 @@ const GOBGP: Kind = {
   },
   shutdown: router => void router.ask('gobgp', 'neighbor', OURS.v4, 'shutdown', '--reason', 'maintenance'),
 }
+
+/** Routers that connect as well, and often. */
+const EAGER_FRR = `hostname router
+log stdout
+router bgp 64501
+ bgp router-id ${THEIRS.v4}
+ no bgp ebgp-requires-policy
+ neighbor ${OURS.v4} remote-as 64500
+ neighbor ${OURS.v4} timers connect 1
+exit
+`
+const EAGER_BIRD = `protocol bgp node {
+  local ${THEIRS.v4} as 64501; neighbor ${OURS.v4} as 64500;
+  connect delay time 1; connect retry time 1; error wait time 1, 1;
+  ipv4 { import all; export none; };
+}`
 
 if (!outside('BGP with real routers', import.meta.url)) {
   let router: Router
@@ -291,7 +307,52 @@ if (!outside('BGP with real routers', import.meta.url)) {
     await runner.start()
     await waitFor('the refusal', () => runner.session.lastError?.includes('Bad Peer AS'))
     await waitFor('what BIRD says', () => router.log.includes('Bad peer AS'))
+    router.close()
   })
+
+  test('a router that hangs is noticed by the hold timer', {
+    skip: existsSync(BIRD.program) ? false : 'no BIRD',
+  }, async () => {
+    router = BIRD.start()
+    const runner = await connected({ holdTimeS: 3 })
+    router.freeze()
+    await waitFor('the end', () => runner.downs.length > 0, 10_000)
+    assert.deepEqual(
+      runner.downs.map(({ why, sent }) => [why, sent?.code]),
+      [['hold timer expired', 4]],
+    )
+    router.close()
+  })
+
+  for (const [kind, start] of [
+    [FRR, () => startFrr({ zebra: 'hostname router\n', bgpd: EAGER_FRR })],
+    [BIRD, () => startBird(EAGER_BIRD)],
+  ] as const) {
+    const skip = existsSync(kind.program) ? false : `${kind.program} is not installed`
+    test(`${kind.name}: both sides connect at once, and one connection stays`, { skip }, async () => {
+      router = start()
+      try {
+        let collisions = 0
+        for (const localIdentifier of ['192.0.2.1', '192.0.2.250'] as Ipv4[]) {
+          const runner = await connected({ localIdentifier, gracefulRestart: null }, { crossing: true })
+          runner.announce([route(V4)], { complete: true })
+          await waitFor('IPv4', () => kind.has(router, V4))
+          assert.deepEqual([runner.state, runner.downs], ['Established', []])
+          // The connection of the side with the higher identifier, if the two met before either was established.
+          if (runner.session.connections.length === 1 && runner.collisions > 0) {
+            const wanted = localIdentifier === '192.0.2.1' ? 'incoming' : 'outgoing'
+            assert.equal(established(runner.session)?.direction, wanted)
+          }
+          collisions += runner.collisions
+          await runner.stop('shutdown')
+          await waitFor('withdrawal', () => !kind.has(router, V4))
+        }
+        assert(collisions > 0, 'they met')
+      } finally {
+        router.close()
+      }
+    })
+  }
 
   after(() => router.close())
 }

@@ -74,6 +74,11 @@ export class Router {
     })
   }
 
+  /** Stops it where it is: its connections stay, and nobody answers. */
+  freeze(): void {
+    for (const child of this.#children) child.kill('SIGSTOP')
+  }
+
   /** Ends it as a power cut would. */
   close(): void {
     for (const child of this.#children) child.kill('SIGKILL')
