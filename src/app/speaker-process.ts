@@ -19,6 +19,7 @@ import { ConfigurationState } from './configuration-state.ts'
 import { createKubeFromFlags, type KubeFlags } from './kube-flags.ts'
 import type { ReflexThreadData } from './reflex-thread.ts'
 import { serve } from './serve.ts'
+import { keepHeapSmall } from './small-heap.ts'
 import { type ReflexLink, Speaker, type SpeakerPorts } from './speaker.ts'
 import { SPEAKER_METRICS } from './speaker-metrics.ts'
 import { SpeakerSteering } from './speaker-steering.ts'
@@ -47,6 +48,7 @@ const EVENTS_WITHIN_MS = 500
 
 /** `lodestone speaker`: runs until the signal aborts; rejects when it cannot go on. */
 export async function runSpeakerProcess(flags: SpeakerFlags, signal: AbortSignal): Promise<void> {
+  keepHeapSmall()
   const clock = new SystemClock()
   const log = createLog({ level: flags.logLevel, always: { node: flags.nodeName } })
   // Small pages: one page of JSON is what the list of ten thousand Services costs in memory.
