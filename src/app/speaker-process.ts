@@ -138,7 +138,9 @@ async function openSteering(
     // Without nft nothing can have been left behind, either.
     if (off && error instanceof NftError && error.code !== 'refused') return undefined
     const effect = off ? 'what an earlier run left goes on steering' : 'this node steers nothing'
-    log.warn('no-flow-steering', { error, effect })
+    // Where only annotated Services are steered there may be none.
+    if (flowSteering === 'annotated') log.info('no-flow-steering', { error, effect })
+    else log.warn('no-flow-steering', { error, effect })
   }
   return undefined
 }
