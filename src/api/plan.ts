@@ -45,6 +45,10 @@ export type Layer2Json = {
   readonly candidates: readonly CandidateJson[]
   /** Only of a sharded Service: every node here answers its part of those who ask, and `owner` is the first of them. The parts add up to 1. */
   readonly shares?: readonly { readonly node: string; readonly part: number }[]
+  /** Its packets are handed to the nodes of its endpoints; absent: they are not. */
+  readonly steered?: true
+  /** Why that is not so though the speakers are to steer it. */
+  readonly notSteered?: string
 }
 
 export type CandidateJson = {
@@ -55,6 +59,8 @@ export type CandidateJson = {
   /** Sum of the weights of the preferences that the node meets. */
   readonly score: number
   readonly reason: string | null
+  /** Why it goes behind all others that are eligible: `notReady`, `cordoned` or `outOfService`. */
+  readonly givesWay?: string
 }
 
 /** One BGP session and everything that its router is told. */

@@ -77,7 +77,7 @@ export function encodeSummary(
     intervalMs: longest(status.peers.map(peer => peer.intervalMs)),
     patienceMs: longest(status.peers.map(peer => peer.patienceMs)),
     worstLatenessMs: tenths(status.worstLatenessMs),
-    ...(steering && { steering: { ...steering, tables: { ...steering.tables } as Record<string, string> } }),
+    ...(steering && { steering: { ...steering, tables: { ...steering.tables } } }),
     moves: status.failovers.slice(0, MOVES_MAX).map(summaryMove),
   } satisfies SpeakerSummary
   for (;;) {

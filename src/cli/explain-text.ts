@@ -3,8 +3,10 @@ import { notTold, type Offer, statusPeers } from '../bgp/routes.ts'
 import type { PoolIndex } from '../config/pool-index.ts'
 import type { ServiceFacts } from '../config/services.ts'
 import type { ClusterPlan, ServicePlan, Session } from '../plan/cluster-plan.ts'
-import { BGP_SENTENCES, candidateReason, ELECTION_REASONS, POOL_REASONS } from '../plan/reasons.ts'
+import { BGP_SENTENCES, candidateReason, DEMOTIONS, ELECTION_REASONS, POOL_REASONS } from '../plan/reasons.ts'
+import type { ClusterStatus } from './cluster-status.ts'
 import { namesByReason } from './plan-text.ts'
+import { moveText, stateOf } from './status-text.ts'
 import { listed } from './table.ts'
 
 /** The reasons of a plan as a story. Each function gives the lines of one subject. */
@@ -17,6 +19,8 @@ export type Reality = {
   readonly layer2: ReadonlyMap<string, readonly string[]>
   /** For each Service, nodes that say they announce it, and to which peers (ServiceBGPStatus). */
   readonly bgp: ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>
+  /** What the speakers say of themselves in their Leases, and of the last moves; absent: nothing. */
+  readonly speakers?: Pick<ClusterStatus, 'speakers' | 'moves'>
 }
 
 /** A Service: its addresses, who answers, what routers are told, and what is so now. */
@@ -37,6 +41,7 @@ export function serviceStory(
       ...addressStory(plan, planned),
       '',
       ...layer2Story(planned),
+      ...steeringStory(plan, planned),
       ...(plan.config?.bgpAdvertisements.length === 0 ? [] : bgpStory(plan, planned)),
     )
   }
@@ -97,12 +102,15 @@ function layer2Story(planned: ServicePlan): string[] {
   const where = interfaces === 'all' ? 'on every interface' : `on ${listed(interfaces)}`
   const lines = [`Layer 2: ${owner} answers, ${where}`]
   const scored = candidates.some(({ score }) => score > 0)
-  for (const { node, rank, score } of candidates) {
+  for (const { node, rank, score, givesWay } of candidates) {
     if (rank === null) continue
     const place = ['first', 'second', 'third'][rank] ?? `${rank + 1}th`
     const why = scored ? ` with score ${score}` : ''
     const role = rank === 0 ? '' : rank === 1 ? `, answers when ${owner} is gone` : ''
-    lines.push(`  ${node} is ${place}${why}${role}`)
+    const health = givesWay === undefined ? '' : `, though ${DEMOTIONS[givesWay]}: no other is better`
+    const behind =
+      givesWay === undefined ? '' : `; behind those in good health, because ${DEMOTIONS[givesWay]}`
+    lines.push(`  ${node} is ${place}${why}${role}${rank === 0 ? health : behind}`)
   }
   const eligible = candidates.filter(each => each.eligible).length
   if (eligible > 1) {
@@ -113,6 +121,30 @@ function layer2Story(planned: ServicePlan): string[] {
     )
   }
   return [...lines, ...refusedLines(election)]
+}
+
+/** Whether nodes hand its packets over to those of its endpoints; nothing where that is out of the question. */
+function steeringStory(
+  { steeringMode }: ClusterPlan,
+  { service, steered, notSteered }: ServicePlan,
+): string[] {
+  const { externalTrafficPolicy, annotations } = service
+  const asks = annotations.flowSteering === 'enabled'
+  if (externalTrafficPolicy !== 'Local')
+    return asks
+      ? ['  it is not steered: only externalTrafficPolicy Local is, Cluster goes to any node by itself']
+      : []
+  if (steered) {
+    return [
+      '  it is steered: whichever node receives a packet hands it to the node of an endpoint, and needs none itself',
+    ]
+  }
+  if (notSteered !== undefined) return [`  it is not steered, though it should be: ${notSteered}`]
+  if (steeringMode === undefined)
+    return asks ? ['  it is not steered: no speaker is known to steer (--flow-steering)'] : []
+  return annotations.flowSteering === 'disabled'
+    ? ['  it is not steered: its annotation lodestone.dev/flow-steering refuses it']
+    : ['  it is not steered: it lacks the annotation lodestone.dev/flow-steering: enabled']
 }
 
 function sharesStory({ service, shares }: ServicePlan): string[] {
@@ -191,6 +223,7 @@ function realityStory(plan: ClusterPlan, key: string, reality: Reality): string[
     `  status: ${held.join(' and ') || 'no address'}`,
     `  answering at layer 2, as their ServiceL2Status says: ${answering.length === 0 ? 'nobody' : listed(answering)}`,
   ]
+  lines.push(...speakersStory(answering, held, reality.speakers))
   for (const [node, peers] of telling) lines.push(`  announcing by BGP: ${node} to ${listed(peers)}`)
   const differences: string[] = []
   const wanted = planned?.decision.ips ?? []
@@ -223,6 +256,31 @@ function realityStory(plan: ClusterPlan, key: string, reality: Reality): string[
   return differences.length === 0
     ? [...lines, '  This is the plan.']
     : [...lines, ...differences.map(text => `  Not as planned: ${text}`)]
+}
+
+const MOVES_SHOWN = 3
+
+/** Those that answer, and how the addresses moved last. A move of many addresses names only the first of them. */
+function speakersStory(
+  answering: readonly string[],
+  ips: readonly Ip[],
+  told: Reality['speakers'],
+): string[] {
+  if (told === undefined) return []
+  const lines: string[] = []
+  for (const { node, status } of told.speakers) {
+    if (status === null || !answering.includes(node)) continue
+    const voted =
+      status.round > 1
+        ? `, held for gone ${status.round - 1 === 1 ? 'once' : `${status.round - 1} times`} since it started`
+        : ''
+    lines.push(`  the speaker of ${node}: ${stateOf(status)}, round ${status.round}${voted}`)
+  }
+  const moves = told.moves.filter(move => move.ips.some(ip => (ips as readonly string[]).includes(ip)))
+  if (moves.length === 0) return lines
+  lines.push('  its last moves, newest first:')
+  for (const { node, ...move } of moves.slice(0, MOVES_SHOWN)) lines.push(`    ${moveText(node, move)}`)
+  return lines
 }
 
 /** An address: which Service has it, from which pool, who answers. */

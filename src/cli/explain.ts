@@ -3,11 +3,13 @@ import { type Ip, parseIp } from '../addr/ip.ts'
 import { fieldsOf, itemsOf, textOf } from '../config/fields.ts'
 import { PoolIndex } from '../config/pool-index.ts'
 import type { ServiceFacts } from '../config/services.ts'
+import { SPEAKER_LABEL } from '../config/speakers.ts'
 import { l2StatusFromObject } from '../layer2/status.ts'
 import { type ClusterPlan, planCluster } from '../plan/cluster-plan.ts'
 import { isAssumed } from '../plan/objects.ts'
 import type { Snapshot } from '../plan/snapshot.ts'
 import { type Kube, RESOURCES } from '../ports/kube.ts'
+import { clusterStatus } from './cluster-status.ts'
 import { ipStory, nodeStory, type Reality, serviceStory } from './explain-text.ts'
 import {
   kubeconfigOption,
@@ -127,7 +129,8 @@ function storyOf(
 }
 
 async function readReality(kube: Kube, namespace: string, snapshot: Snapshot): Promise<Reality> {
-  const [layer2Statuses, bgpStatuses] = await Promise.all([
+  const [leases, layer2Statuses, bgpStatuses] = await Promise.all([
+    kube.list(RESOURCES.leases, { namespace, labelSelector: SPEAKER_LABEL }),
     listIfKnown(kube, RESOURCES.serviceL2Statuses, namespace),
     listIfKnown(kube, BGP_STATUSES, namespace),
   ])
@@ -143,5 +146,10 @@ async function readReality(kube: Kube, namespace: string, snapshot: Snapshot): P
     const nodes = bgp.get(key) ?? new Map<string, readonly string[]>()
     bgp.set(key, nodes.set(textOf(status['node']) ?? '', peers))
   }
-  return { ips: new Map(snapshot.services.map(({ key, statusIps }) => [key, statusIps])), layer2, bgp }
+  return {
+    ips: new Map(snapshot.services.map(({ key, statusIps }) => [key, statusIps])),
+    layer2,
+    bgp,
+    speakers: clusterStatus({ leases, services: [], l2Statuses: [] }),
+  }
 }

@@ -28,6 +28,8 @@ function servicesText(plan: ClusterPlan): string {
         ...(pending === null ? [] : [`pending: ${pending.code}`]),
         ...(cleared.length === 0 ? [] : [`gives back ${cleared.join(',')}`]),
         ...(planned !== undefined && planned.shares.length > 0 ? ['sharded'] : []),
+        ...(planned?.steered === true ? ['steered'] : []),
+        ...(planned?.notSteered === undefined ? [] : ['not steered']),
         ...(planned !== undefined && isSilent(planned) ? [`announced by nobody: ${whySilent(planned)}`] : []),
       ]
       return [
@@ -78,6 +80,10 @@ function notesText(plan: ClusterPlan): string[] {
   if (plan.nodes.size === 0) lines.push('There is no Node among the objects: nobody can announce anything.')
   for (const { service, pending } of plan.allocations) {
     if (pending !== null) lines.push(`${service} has no address: ${pending.message}`)
+  }
+  for (const { service, notSteered } of plan.services) {
+    if (notSteered !== undefined)
+      lines.push(`${service.key} is not steered, though it should be: ${notSteered}`)
   }
   for (const planned of plan.services) {
     if (isSilent(planned)) lines.push(`${planned.service.key} is announced by nobody: ${silence(planned)}`)

@@ -75,7 +75,8 @@ export function stateOf(status: Pick<SpeakerSummary, 'ready' | 'alone' | 'entitl
   return status.standing ? 'up' : 'on probation'
 }
 
-function moveText(node: string, move: SummaryMove): string {
+/** One line. */
+export function moveText(node: string, move: SummaryMove): string {
   const { at, owned, count, ips, because, lastMs, heardMs, suspectedMs, confirmedMs } = move
   const named = count > ips.length ? `${count} addresses, ${ips.join(' ')} ...` : ips.join(' ')
   const phases = [

@@ -66,6 +66,8 @@ export type Candidate = {
   /** Sum of the preference weights (L-7); higher goes first. */
   readonly score: number
   readonly reason: NotEligibleReason | null
+  /** It goes behind all that are in good health, whatever its score; only of those that are eligible. */
+  readonly givesWay?: Demotion
   /** Where this node answers if it is the owner: no part of the election (L-11). */
   readonly interfaces: 'all' | readonly string[]
 }
@@ -188,16 +190,18 @@ export function elect(
       others.push({ node, eligible: false, rank: null, score, reason, interfaces })
     }
   }
-  const candidates = rank(input, matching, eligible, order).map(
-    (node, index): Candidate => ({
+  const candidates = rank(input, matching, eligible, order).map((node, index): Candidate => {
+    const givesWay = input.rules?.nodeHealth === true ? demotion(input.nodes.get(node)) : null
+    return {
       node,
       eligible: true,
       rank: index,
       score: scoreOf(matching, node),
       reason: null,
+      ...(givesWay !== null && { givesWay }),
       interfaces: interfacesFor(matching, node),
-    }),
-  )
+    }
+  })
   const [owner] = candidates
   return {
     owner: owner?.node ?? null,
@@ -266,8 +270,11 @@ function inSubnet(
   return left
 }
 
-/** Why a node goes behind others though it may answer; null when it does not. */
-export function demotion(node: NodeFacts | undefined): 'outOfService' | 'notReady' | 'cordoned' | null {
+/** Why a node goes behind others though it may answer. */
+export type Demotion = 'outOfService' | 'notReady' | 'cordoned'
+
+/** null: it does not. */
+export function demotion(node: NodeFacts | undefined): Demotion | null {
   if (node === undefined) return null
   if (node.outOfService) return 'outOfService'
   if (!node.ready) return 'notReady'

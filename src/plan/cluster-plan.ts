@@ -18,6 +18,7 @@ import type { BgpPeer, Config, Pool, Problem } from '../config/model.ts'
 import type { NodeFacts } from '../config/nodes.ts'
 import { compareText } from '../config/selectors.ts'
 import type { ServiceFacts } from '../config/services.ts'
+import type { SteeringMode } from '../config/speakers.ts'
 import { DigestOrder } from '../layer2/digest-order.ts'
 import {
   advertisementsForService,
@@ -51,6 +52,8 @@ export type ClusterPlan = {
   readonly sessions: readonly Session[]
   readonly usage: readonly PoolUsage[]
   readonly nodes: ReadonlyMap<string, NodeFacts>
+  /** Which Services the speakers steer; absent: none, or no speaker is known. */
+  readonly steeringMode?: SteeringMode
 }
 
 export type ServicePlan = {
@@ -100,7 +103,14 @@ export function planCluster(snapshot: Snapshot, before?: Config): ClusterPlan {
   const { config: parsed, problems } = configOf(snapshot)
   const config = parsed ?? before
   const nodes = new Map(byName(snapshot.nodes).map(node => [node.name, node]))
-  const plan = { config, refused: parsed === undefined, problems, nodes }
+  const steeringMode = new SpeakerNetworks(snapshot.speakers).steeringMode
+  const plan = {
+    config,
+    refused: parsed === undefined,
+    problems,
+    nodes,
+    ...(steeringMode !== undefined && { steeringMode }),
+  }
   if (config === undefined) return { ...plan, allocations: [], services: [], sessions: [], usage: [] }
   const allocator = new Allocator({ loadBalancerClass: snapshot.lbClass ?? '' })
   const allocations = [...allocator.reconcile({ config, changed: inOrder(snapshot.services) })].sort((a, b) =>

@@ -112,6 +112,8 @@ function moveReason(was: ServicePlan | undefined, is: ServicePlan | undefined): 
   const old = candidates.find(({ node }) => node === previous)
   if (old === undefined) return 'nodeRemoved'
   if (old.reason !== null) return old.reason
+  if (old.givesWay !== undefined && candidates[0]?.givesWay === undefined) return old.givesWay
+  if (was?.election.candidates.find(({ node }) => node === owner)?.givesWay !== undefined) return 'wellAgain'
   if ((candidates[0]?.score ?? 0) > old.score) return 'higherScore'
   return was?.decision.ips[0] === is.decision.ips[0] ? 'digestOrder' : 'addressChanged'
 }

@@ -15,20 +15,23 @@ export function planLists(plan: ClusterPlan): { readonly [List in keyof PlanJson
       pending: pending && { code: pending.code, message: pending.message },
       cleared,
     })),
-    layer2: mapped(plan.services, ({ service, decision, election, mode, shares }) => ({
+    layer2: mapped(plan.services, ({ service, decision, election, mode, shares, steered, notSteered }) => ({
       service: service.key,
       ips: decision.ips,
       owner: election.owner,
       interfaces: election.interfaces,
       reason: election.reason,
-      candidates: election.candidates.map(({ node, eligible, rank, score, reason }) => ({
+      candidates: election.candidates.map(({ node, eligible, rank, score, reason, givesWay }) => ({
         node,
         eligible,
         rank,
         score,
         reason,
+        ...(givesWay !== undefined && { givesWay }),
       })),
       ...(mode === 'sharded' && { shares }),
+      ...(steered && { steered }),
+      ...(notSteered !== undefined && { notSteered }),
     })),
     bgp: mapped(plan.sessions, ({ node, peer, routes }) => ({
       node,

@@ -1,6 +1,6 @@
 import type { Considered } from '../allocator/decision.ts'
 import type { PlanChangeJson } from '../api/plan.ts'
-import type { Election, NotEligibleReason } from '../layer2/election.ts'
+import type { Demotion, Election, NotEligibleReason } from '../layer2/election.ts'
 import type { NodeBgpReason } from './cluster-plan.ts'
 
 /** The codes of a plan as sentences for people. Each says what is so; none names the Service or the node, which stand before it. */
@@ -34,6 +34,13 @@ export const ELECTION_REASONS: Readonly<Record<NotEligibleReason, string>> = {
   notInSubnet: 'it has no interface in the subnet of the address, and others have',
 }
 
+/** Why a node that may answer goes behind those in good health. */
+export const DEMOTIONS: Readonly<Record<Demotion, string>> = {
+  outOfService: 'it has the taint node.kubernetes.io/out-of-service',
+  notReady: 'it is not Ready',
+  cordoned: 'it is cordoned',
+}
+
 /** Why this node is no candidate for this Service; null when it is one. */
 export function candidateReason(election: Election, node: string): string | null {
   const reason = election.candidates.find(candidate => candidate.node === node)?.reason ?? null
@@ -59,6 +66,8 @@ export const BGP_SENTENCES: Readonly<Record<NodeBgpReason, string>> = {
 /** Why an owner changes: what became of the one before, or what made the next one better. */
 export const MOVE_REASONS: Readonly<Record<string, string>> = {
   ...ELECTION_REASONS,
+  ...DEMOTIONS,
+  wellAgain: 'the next one is in good health again',
   serviceRemoved: 'the Service is gone',
   announced: 'nobody answered before',
   nodeRemoved: 'the Node is gone',
