@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { parsePrefix } from '../addr/prefix.ts'
+import { speakerLease } from '../config/speakers.ts'
 import { type KubeObject, RESOURCES } from '../ports/kube.ts'
 import { Cluster, NAMESPACE } from './controller-cluster.ts'
 import {
@@ -226,5 +228,66 @@ test('the condition that a speaker applies and those of the controller leave eac
   await say('False')
   await cluster.pass(10_000, 500)
   assert.deepEqual([...both(cluster, 'web'), conflict()], ['True Allocated', 'False NoEndpoints', 'False'])
+  await cluster.stop()
+})
+
+test('L-11 a Service says when no speaker has an interface that its advertisements name; renewals change nothing', async () => {
+  const cluster = new Cluster(LAN)
+  advertise(cluster, { interfaces: ['eth9'] })
+  endpoints(cluster, 'web', 'node-a')
+  cluster.seed('web')
+  await cluster.start()
+  await cluster.pass(5000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'True Layer2'], 'no speaker told anything')
+  const register = (name: string) => {
+    const link = { name, mac: undefined, prefixes: [] }
+    const now = cluster.clock.wallNow()
+    cluster.kube.seed(RESOURCES.leases, speakerLease({ node: 'node-a', links: [link] }, NAMESPACE, now))
+  }
+  register('eth0')
+  await cluster.pass(5000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'False NoInterface'])
+  const { serviceWrites } = cluster
+  for (let i = 0; i < 3; i++) {
+    register('eth0')
+    await cluster.pass(10_000, 500)
+  }
+  assert.equal(cluster.serviceWrites, serviceWrites)
+  // The next leader knows the speakers before it writes.
+  await cluster.stop()
+  await cluster.start()
+  register('eth0')
+  await cluster.pass(10_000, 500)
+  assert.equal(cluster.serviceWrites, serviceWrites)
+  register('eth9')
+  await cluster.pass(5000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'True Layer2'])
+  await cluster.stop()
+})
+
+test('a steered Service needs no endpoint on the nodes that may announce it', async () => {
+  const cluster = new Cluster(LAN)
+  const nodes = ['a', 'b'].map((name, i) => ({
+    metadata: { name: `node-${name}`, labels: { name } },
+    status: { addresses: [{ type: 'InternalIP', address: `192.0.2.${i + 1}` }] },
+  }))
+  for (const node of nodes) cluster.kube.seed(NODES, node)
+  advertise(cluster, { nodeSelectors: [{ matchLabels: { name: 'a' } }] })
+  endpoints(cluster, 'web', 'node-b')
+  cluster.seed('web', { spec: { externalTrafficPolicy: 'Local' } })
+  await cluster.start()
+  await cluster.pass(5000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'False NoLocalEndpoints'])
+  const lan = parsePrefix('192.0.2.0/24')
+  assert.ok(lan !== undefined)
+  for (const { metadata } of nodes) {
+    const links = [{ name: 'eth0', mac: undefined, prefixes: [lan] }]
+    cluster.kube.seed(
+      RESOURCES.leases,
+      speakerLease({ node: metadata.name, links, steers: 'local' }, NAMESPACE, cluster.clock.wallNow()),
+    )
+  }
+  await cluster.pass(5000, 500)
+  assert.deepEqual(both(cluster, 'web'), ['True Allocated', 'True Layer2'])
   await cluster.stop()
 })

@@ -6,6 +6,8 @@ import { EXCLUDE_LABEL } from '../config/nodes.ts'
 import { sameConfig, samePools } from '../config/parse.ts'
 import { POOL_ANNOTATION } from '../config/services.ts'
 import { type AnnouncementCheck, checkAnnouncement } from '../layer2/announcement-check.ts'
+import { SpeakerNetworks } from '../layer2/networks.ts'
+import { electoralEndpoints } from '../layer2/steered.ts'
 import type { EventType } from '../ports/events.ts'
 import { KubeError, RESOURCES } from '../ports/kube.ts'
 import { ConfigurationState } from './configuration-state.ts'
@@ -46,6 +48,8 @@ const POOL_STATUS_DELAY_MS = 1000
 const CONDITIONS_DELAY_MS = 1000
 /** Endpoints of a new Service take a moment: until then it is no news that nobody announces it. */
 const UNANNOUNCED_GRACE_MS = 5000
+/** Speakers that start together are looked at together. */
+const NETWORKS_DELAY_MS = 500
 /** How long a stop waits for writes that are on their way. */
 const STOP_MS = 5000
 
@@ -72,7 +76,7 @@ export class ControllerTerm {
   #config: Config | undefined
   #configChanged = true
   /** What all Services were reviewed by last. */
-  #reviewedBy: { readonly config: Config; readonly nodes: string } | undefined
+  #reviewedBy: { readonly config: Config; readonly nodes: string; readonly networks: string } | undefined
   readonly #changed = new Set<string>()
   /** Services whose announcement may be another. */
   readonly #toReview = new Set<string>()
@@ -90,6 +94,11 @@ export class ControllerTerm {
   readonly #untold = new Map<string, number>()
   #cancelUnannounced: (() => void) | undefined
   #staleSpeakers: StaleSpeakers | undefined
+  /** What the registered speakers told of their interfaces; undefined: nothing. */
+  #networks: SpeakerNetworks | undefined
+  #networksText = ''
+  #networksChanged = false
+  #cancelNetworks: (() => void) | undefined
   /** Services of which only the conditions differ. */
   readonly #later = new Set<string>()
   #cancelLater: (() => void) | undefined
@@ -123,7 +132,9 @@ export class ControllerTerm {
   begin(): void {
     this.#gauge(LEADING, 1)
     void keepMemberlistSecret(this.#deps, this.#flags, this.#stop.signal)
-    this.#staleSpeakers = new StaleSpeakers(this.#deps, this.#flags.namespace)
+    this.#staleSpeakers = new StaleSpeakers(this.#deps, this.#flags.namespace, () =>
+      this.#readNetworksLater(),
+    )
     for (const key of this.#view.services.keys()) this.#changed.add(key)
     this.#pass()
   }
@@ -133,7 +144,8 @@ export class ControllerTerm {
     const { clock, log, metrics } = this.#deps
     this.#stop.abort()
     this.#staleSpeakers?.close()
-    for (const cancel of [this.#cancelPass, this.#cancelUnannounced, this.#cancelLater]) cancel?.()
+    for (const cancel of [this.#cancelPass, this.#cancelUnannounced, this.#cancelLater, this.#cancelNetworks])
+      cancel?.()
     // Whoever leads next shows these numbers.
     for (const [pool] of this.#shownUsage) this.#removePoolMetrics(pool)
     for (const name of [CONFIG_LOADED, CONFIG_STALE]) metrics?.remove(name, {})
@@ -165,6 +177,19 @@ export class ControllerTerm {
     if (this.#allocator.get(serviceKey) === undefined) return
     this.#toReview.add(serviceKey)
     this.#schedule()
+  }
+
+  #readNetworksLater(): void {
+    if (this.#stopped) return
+    this.#cancelNetworks ??= this.#deps.clock.after(NETWORKS_DELAY_MS, () => {
+      this.#cancelNetworks = undefined
+      const speakers = this.#staleSpeakers?.speakers
+      if (speakers === undefined) return this.#readNetworksLater()
+      this.#networks = speakers.length === 0 ? undefined : new SpeakerNetworks(speakers)
+      this.#networksText = JSON.stringify(speakers)
+      this.#networksChanged = true
+      this.#schedule()
+    })
   }
 
   get #stopped(): boolean {
@@ -208,7 +233,8 @@ export class ControllerTerm {
       this.#toReview.add(decision.service)
     }
     this.#resume(free)
-    const all = reparsed && this.#announcesDifferently()
+    const all = (reparsed || this.#networksChanged) && this.#announcesDifferently()
+    this.#networksChanged = false
     for (const key of all ? this.#view.services.keys() : this.#toReview) this.#review(key)
     this.#toReview.clear()
     this.#showUsage()
@@ -340,14 +366,22 @@ export class ControllerTerm {
 
   #announcement(facts: WatchedService): AnnouncementCheck {
     const decided = this.#allocator.get(facts.key)
+    const networks = this.#networks
+    const { endpoints } = electoralEndpoints(
+      facts,
+      this.#view.endpoints(facts.key),
+      this.#view.nodes,
+      networks,
+    )
     return checkAnnouncement({
       service: facts,
       ips: decided?.ips ?? [],
       pool: decided?.pool ?? null,
       config: this.#config as Config,
       nodes: this.#view.nodes,
-      endpoints: this.#view.endpoints(facts.key),
+      endpoints,
       ignoreExcludeLabel: this.#flags.ignoreExcludeLabel ?? false,
+      ...(networks && { networks }),
     })
   }
 
@@ -361,9 +395,15 @@ export class ControllerTerm {
       Object.hasOwn(labels, EXCLUDE_LABEL),
     ])
     const nodes = JSON.stringify(facts)
+    // Where no advertisement names interfaces and nobody steers, it is all the same on which networks speakers are.
+    const counts =
+      this.#networks?.steeringMode !== undefined ||
+      config.l2Advertisements.some(({ interfaces }) => interfaces !== 'all')
+    const networks = counts ? this.#networksText : ''
     const before = this.#reviewedBy
-    if (before?.nodes === nodes && sameConfig(before.config, config)) return false
-    this.#reviewedBy = { config, nodes }
+    if (before?.nodes === nodes && before.networks === networks && sameConfig(before.config, config))
+      return false
+    this.#reviewedBy = { config, nodes, networks }
     return true
   }
 

@@ -1,7 +1,14 @@
-import { SPEAKER_LABEL, SPEAKER_STALE_MS, speakerFromLease } from '../config/speakers.ts'
+import {
+  SPEAKER_LABEL,
+  SPEAKER_STALE_MS,
+  type SpeakerFacts,
+  speakerFromLease,
+  speakerLeaseName,
+} from '../config/speakers.ts'
 import type { Clock, Ms } from '../ports/clock.ts'
 import { type Informer, type Kube, RESOURCES } from '../ports/kube.ts'
 import type { Log } from '../ports/log.ts'
+import { same } from './speaker-same.ts'
 
 const LOOK_EVERY_MS = 5000
 /** Some Lease changes at least so often while the API server hears the speakers and we hear the API server. */
@@ -19,14 +26,19 @@ export class StaleSpeakers {
   readonly #clock: Clock
   readonly #log: Log
   readonly #namespace: string
-  readonly #leases: Informer<string>
+  readonly #leases: Informer<SpeakerFacts | undefined>
   /** By name of the Lease: since when it has not changed. */
   readonly #since = new Map<string, Ms>()
   readonly #stop = new AbortController()
   #changedAt: Ms
   #cancelLook: () => void = () => {}
 
-  constructor(ports: { readonly kube: Kube; readonly clock: Clock; readonly log: Log }, namespace: string) {
+  /** `onFacts`: which speakers are registered, or what they tell of themselves, is another; a renewal is none of that. */
+  constructor(
+    ports: { readonly kube: Kube; readonly clock: Clock; readonly log: Log },
+    namespace: string,
+    onFacts: () => void = () => {},
+  ) {
     this.#kube = ports.kube
     this.#clock = ports.clock
     this.#log = ports.log
@@ -35,17 +47,24 @@ export class StaleSpeakers {
     this.#leases = ports.kube.informer(RESOURCES.leases, {
       namespace,
       labelSelector: SPEAKER_LABEL,
-      convert: object => (speakerFromLease(object) === undefined ? '' : object.metadata.name),
+      convert: speakerFromLease,
     })
     this.#leases.onChange(({ before, after }) => {
       const now = this.#clock.now()
       this.#changedAt = now
-      if (after !== undefined && after !== '') this.#since.set(after, now)
-      else if (before !== undefined) this.#since.delete(before)
+      if (after !== undefined) this.#since.set(speakerLeaseName(after.node), now)
+      else if (before !== undefined) this.#since.delete(speakerLeaseName(before.node))
+      if (!same(before, after)) onFacts()
     })
     // Rejects only when closed before it has seen the list.
     this.#leases.start(this.#stop.signal).catch(() => {})
     this.#next()
+  }
+
+  /** Those that are registered; undefined: the list was not read yet. */
+  get speakers(): readonly SpeakerFacts[] | undefined {
+    if (!this.#leases.synced) return undefined
+    return [...this.#leases.items.values()].flatMap(facts => facts ?? [])
   }
 
   close(): void {
