@@ -212,6 +212,8 @@ function onPlan(m: Layer2, { set, remove, handOver: moved = [], now }: Event & {
       state.vip = vip
       if (state.giving?.gone === true) state.giving = undefined
     }
+    if (isShared(vip)) m.shared.add(state)
+    else m.shared.delete(state)
     link(m, vip)
     decide(m, state, now)
   }

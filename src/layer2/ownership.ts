@@ -211,6 +211,8 @@ export type VipState = Sleeper & {
 export type Layer2 = {
   readonly options: Layer2Options
   readonly vips: Map<Ip, VipState>
+  /** Those of them that several nodes answer for. */
+  readonly shared: Set<VipState>
   /** Those with a `roundAt` or an `actAt`. */
   readonly timers: Timers<VipState>
   readonly levels: Map<string, Level>
@@ -250,6 +252,7 @@ export function createLayer2(options: Layer2Options): Layer2 {
   return {
     options,
     vips: new Map(),
+    shared: new Set(),
     timers: new Timers(),
     levels: new Map(),
     behind: new Map(),
@@ -476,6 +479,7 @@ export function yieldTo(m: Layer2, state: VipState, node: string, now: Ms): void
 
 export function forget(m: Layer2, state: VipState): void {
   m.vips.delete(state.vip.ip)
+  m.shared.delete(state)
   setClaimer(m, state, undefined)
   state.actAt = NEVER
   stopRounds(state)

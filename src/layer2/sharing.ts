@@ -261,7 +261,7 @@ const VIEWED_MAX = 5000
 export function sharedAddresses(m: Layer2, now: Ms): SharedAddress[] {
   const view: SharedAddress[] = []
   let left = VIEWED_MAX
-  for (const { shares, won, vip } of m.vips.values()) {
+  for (const { shares, won, vip } of m.shared) {
     if (shares === undefined || won.length === 0) continue
     const askers: Asker[] = []
     for (const asker of m.askers.of(vip.ip)) {
