@@ -68,7 +68,12 @@ async function open(scope: Scope): Promise<{ lab: Lab; observer: Observer; ip: I
   const { signal } = scope
   scope.progress('starting the lab')
   const shape = { nodes: NODES, clients: CLIENTS.count }
-  const lab = await startLab({ name: `bench-${process.pid}`, ...shape, commands: ownCommands(), signal })
+  const lab = await startLab({
+    name: `bench-${process.pid}`,
+    ...shape,
+    commands: ownCommands(['--return-after', '1s', '--flow-steering', 'local']),
+    signal,
+  })
   scope.defer(() => lab.down())
   await createEchoService(lab, { replicas: NODES, ipv6: false })
   const observer = await observe(lab)
