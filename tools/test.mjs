@@ -1,6 +1,7 @@
 // Runs the built tests. Usage: node tools/test.mjs [--dist DIR] [--filter TEXT] unit|netns|lab ...
 // unit: every *.test.js beside the code and in test/, imported into one process.
 // netns: test/netns/*.test.js; lab: test/lab/*.test.js, one after the other, each in a process of its own.
+// The lab lane mostly waits, so it runs beside the others; what a process says is shown when it has ended.
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -41,9 +42,11 @@ const TIMEOUT_MS = { unit: 60_000, netns: 120_000, lab: 240_000 }
 const counts = { passed: 0, failed: 0, skipped: 0 }
 const scratch = mkdtempSync(join(tmpdir(), 'lodestone-test-'))
 
-/** One process that imports all these files. */
-function runFiles(lane, files) {
-  const countFile = join(scratch, 'counts')
+let runs = 0
+
+/** One process that imports all these files. `quiet`: its output is held back until it ends, since others run beside it. */
+function runFiles(lane, files, quiet) {
+  const countFile = join(scratch, `counts-${runs++}`)
   const reporters = [
     ['spec', 'stdout'],
     [join(root, 'tools/test-counts.mjs'), countFile],
@@ -62,10 +65,13 @@ function runFiles(lane, files) {
         join(root, 'tools/test-entry.mjs'),
         ...files,
       ],
-      { stdio: ['ignore', 'inherit', 'inherit'] },
+      { stdio: ['ignore', quiet ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit'] },
     )
+    const said = []
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', chunk => said.push(chunk))
     child.on('error', fail)
-    child.on('exit', (code, signal) => {
+    child.on('close', (code, signal) => {
+      process.stdout.write(Buffer.concat(said))
       const seen = existsSync(countFile)
         ? readFileSync(countFile, 'utf8').trim().split('\n').filter(Boolean)
         : []
@@ -84,19 +90,31 @@ function runFiles(lane, files) {
   })
 }
 
-try {
-  for (const lane of positionals.length === 0 ? ['unit'] : positionals) {
-    const find = LANES[lane]
-    if (find === undefined) throw new Error(`unknown lane ${lane}: one of ${Object.keys(LANES).join(', ')}`)
-    const files = find().filter(file => file.includes(values.filter))
-    if (files.length === 0) {
-      if (values.filter === '') throw new Error(`lane ${lane} has no test file`)
-      continue
-    }
+/** @returns the files of a lane, in the order in which they run */
+function filesOf(lane) {
+  const find = LANES[lane]
+  if (find === undefined) throw new Error(`unknown lane ${lane}: one of ${Object.keys(LANES).join(', ')}`)
+  const files = find().filter(file => file.includes(values.filter))
+  if (files.length === 0 && values.filter === '') throw new Error(`lane ${lane} has no test file`)
+  return files
+}
+
+async function runLanes(lanes, quiet) {
+  for (const [lane, files] of lanes) {
     console.log(`# ${lane}: ${files.length} files`)
-    if (lane === 'unit') await runFiles(lane, files)
-    else for (const file of files) await runFiles(lane, [file])
+    if (lane === 'unit') await runFiles(lane, files, quiet)
+    else for (const file of files) await runFiles(lane, [file], quiet)
   }
+}
+
+try {
+  const lanes = (positionals.length === 0 ? ['unit'] : positionals)
+    .map(lane => [lane, filesOf(lane)])
+    .filter(([, files]) => files.length > 0)
+  const labs = lanes.filter(([lane]) => lane === 'lab')
+  const others = lanes.filter(([lane]) => lane !== 'lab')
+  const quiet = labs.length > 0 && others.length > 0
+  await Promise.all([runLanes(others, quiet), runLanes(labs, quiet)])
 } finally {
   rmSync(scratch, { recursive: true, force: true })
 }
