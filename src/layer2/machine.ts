@@ -26,6 +26,8 @@ import {
   type Nic,
   owns,
   permits,
+  ROUND_EVERY_MS,
+  ROUNDS_FOR_MS,
   rankOf,
   release,
   round,
@@ -99,8 +101,8 @@ export type Standing = {
 
 /** After others took over: until their claims have come. */
 const LOST_HOLD_MS = 500
-/** RFC 5227 section 2.4 (c), DEFEND_INTERVAL: an address is defended by no more than one announcement in this time. */
-const DEFEND_EVERY_MS = 10_000
+/** RFC 5227 section 2.4, DEFEND_INTERVAL: a conflict that goes on is reported so often. */
+const CONFLICT_TOLD_EVERY_MS = 10_000
 /** Two speakers announce one address: what their terms decide takes no longer, then the one that stays says so. */
 const CONTEST_MS = 200
 
@@ -499,11 +501,17 @@ function goesBefore(m: Layer2, state: VipState, node: string): boolean {
   return state.vip.claims.every(({ ahead }) => ahead.includes(node))
 }
 
+/**
+ * Says whose the address is, and goes on as long as the other does, never more often than the rounds of L-24. RFC 5227 section 2.4 (c)
+ * would have one announcement in ten seconds: whoever repeats its claim would have the traffic for as long.
+ */
 function defend(m: Layer2, state: VipState, mac: Mac, nic: Nic, now: Ms): void {
-  const next = state.defendedAt + DEFEND_EVERY_MS
-  if (now < next) return roundBy(m, state, next)
+  const told = now < state.defendedAt + CONFLICT_TOLD_EVERY_MS
+  if (!isShared(state.vip) && state.roundAt <= now + ROUND_EVERY_MS) state.roundsUntil = now + ROUNDS_FOR_MS
+  // Of a shared address each asker is told by itself, which is not to be had for one frame each.
+  else if (!told || !isShared(state.vip)) startRounds(m, state, now)
+  if (told) return
   state.defendedAt = now
-  startRounds(m, state, now, 0)
   // It may be a speaker that we do not know by its MAC yet.
   if (m.macs.of.has(mac)) return
   if (m.macs.complete) conflict(m, state, mac, nic, 'defended', now)

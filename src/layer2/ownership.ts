@@ -149,8 +149,8 @@ export type Layer2Options = {
 }
 
 /** L-24: rounds at once and then every 1.1 s while less than 5 s have passed. */
-const ROUND_EVERY_MS = 1100
-const ROUNDS_FOR_MS = 5000
+export const ROUND_EVERY_MS = 1100
+export const ROUNDS_FOR_MS = 5000
 /**
  * Addresses announced in one step. A node that takes over ten thousand must not stop sending heartbeats meanwhile: the
  * others follow in steps of their own, which are due at once.
