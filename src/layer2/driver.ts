@@ -521,7 +521,8 @@ export class Reflex {
     this.#runLayer2({ type: 'frame', interfaceIndex, frame, now })
     if (this.#witness.curious(now)) this.#testify(frame, now)
     if (this.#hosts.waiting) this.#hearHost(frame, now)
-    this.#armIfSooner()
+    // Of a flood each frame has to be cheap: what it made due is in one of these two, or came with a heartbeat.
+    if (Math.min(layer2.nextDeadline(this.#layer2), this.#hosts.nextDeadline()) < this.#armedFor) this.#arm()
   }
 
   #hearHost(frame: Uint8Array, now: Ms): void {
@@ -540,6 +541,7 @@ export class Reflex {
     const since = this.#witness.heard(ip, stranger, now)
     if (since === undefined) return
     this.#runMembership({ type: 'witness', sentAt: since, now })
+    this.#armIfSooner()
   }
 
   /** Several addresses may share one solicited-node group; the port counts them. */

@@ -16,8 +16,8 @@ let macs: ReadonlyMap<string, string>
 type Asked = { asked: number; answered: number; answers: Record<string, number> }
 
 before(async () => {
-  // Three nodes share the processors of one machine with the flood: patience for that, so that silence means what it should.
-  const patience = ['--heartbeat-interval', '50ms', '--heartbeat-misses', '6', '--return-after', '1s']
+  // Three nodes share two processors with the flood, which each of them hears: patience for that, so that silence means what it should.
+  const patience = ['--heartbeat-interval', '50ms', '--heartbeat-misses', '20', '--return-after', '1s']
   const commands = { speaker: [...program('speaker'), ...patience], controller: program('controller') }
   stage = await Stage.start('wire', { nodes: 3, clients: 2, ipv6: true, commands })
   await stage.deploy('web', 2)
