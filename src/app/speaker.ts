@@ -33,6 +33,7 @@ import type { Links } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { Metrics } from '../ports/metrics.ts'
 import type { Random } from '../ports/random.ts'
+import { aborted } from './aborted.ts'
 import { AddressConflicts, type ShownConflict, shownConflict } from './address-conflicts.ts'
 import { Coalesced } from './coalesced.ts'
 import { UPDATE_ERRORS, UPDATES } from './speaker-metrics.ts'
@@ -811,11 +812,4 @@ function clusterKeyOf(object: KubeObject): Uint8Array | undefined {
   const encoded = data?.['secretkey']
   if (typeof encoded !== 'string' || encoded === '') return undefined
   return Buffer.from(encoded, 'base64')
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
